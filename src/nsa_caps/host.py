@@ -1,0 +1,166 @@
+"""The one door to the machine: probes see a `Host` and nothing else.
+
+A host is data: an environment, a search path, the modules already loaded and a file-system root. Any machine can
+therefore be laid out in a folder and asked about, and nothing that a probe does can reach past it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from nsa_caps.errors import NsaCapsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Host", "UnreadableError"]
+
+# The largest file that a probe asks for is a kernel module of 81 kB (aiter at 04907edc).
+_LARGEST_FILE = 2 * 1024 * 1024
+
+
+class UnreadableError(NsaCapsError, OSError):
+    """A file or folder is there but could not be read.
+
+    Attributes:
+        path: what was asked for.
+        why: what stood in the way, in words.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine as probes may see it.
+
+    Attributes:
+        environ: the environment variables.
+        search_path: the folders that packages are looked up in, in order (`sys.path`).
+        modules: modules already imported, by name (`sys.modules`); their attributes are read, nothing is imported.
+        root: path of the file-system root, below which `/sys` and `/proc` are read.
+    """
+
+    environ: Mapping[str, str]
+    search_path: tuple[str, ...]
+    modules: Mapping[str, object]
+    root: str = "/"
+
+    @classmethod
+    def current(cls) -> Host:
+        """Return the machine and process that this runs in."""
+        return cls(
+            environ=MappingProxyType(dict(os.environ)),
+            search_path=tuple(entry or os.getcwd() for entry in sys.path),
+            modules=sys.modules,
+        )
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether `root` is this machine's own: only then may a driver library be asked."""
+        return self.root == "/"
+
+    def system_path(self, *parts: str) -> str:
+        """Return the path of a system file such as `sys`, `class`, `kfd` below this host's root."""
+        return os.path.join(self.root, *parts)
+
+    def read_text(self, path: str) -> str | None:
+        """Return the text of a regular file, or None where there is no such file.
+
+        Raises:
+            UnreadableError: the file is there, but is no regular file, is larger than 2 MiB, is not UTF-8 or
+                may not be read.
+        """
+        try:
+            # O_NONBLOCK: opening a named pipe would otherwise wait for a writer for ever.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise UnreadableError(path, _why(error)) from error
+        try:
+            return _decode(path, _read_regular(path, descriptor))
+        finally:
+            os.close(descriptor)
+
+    def list_folder(self, path: str) -> tuple[str, ...]:
+        """Return the names in a folder, sorted; nothing where there is no such folder.
+
+        Raises:
+            UnreadableError: the folder is there but may not be read.
+        """
+        try:
+            return tuple(sorted(os.listdir(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except (OSError, ValueError) as error:
+            raise UnreadableError(path, _why(error)) from error
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is anything of this name; device nodes are looked at, not opened."""
+        return os.path.exists(path)
+
+    def is_file(self, path: str) -> bool:
+        """Return whether there is a regular file of this name."""
+        return os.path.isfile(path)
+
+    def is_folder(self, path: str) -> bool:
+        """Return whether there is a folder of this name."""
+        return os.path.isdir(path)
+
+    def find_package(self, name: str) -> str | None:
+        """Return the folder (or the single file) that `import name` would load, without importing anything.
+
+        A module that is already imported tells its own place. A folder without `__init__.py` counts only where no
+        entry of the search path has a regular package, as the import system has it.
+        """
+        loaded = getattr(self.modules.get(name), "__file__", None)
+        if isinstance(loaded, str):
+            return os.path.dirname(loaded) if os.path.basename(loaded) == "__init__.py" else loaded
+        bare: str | None = None
+        for entry in self.search_path:
+            folder = os.path.join(entry, name)
+            if self.is_file(folder + "/__init__.py"):
+                return folder
+            if self.is_file(folder + ".py"):
+                return folder + ".py"
+            if bare is None and self.is_folder(folder):
+                bare = folder
+        return bare
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
+
+
+def _read_regular(path: str, descriptor: int) -> bytes:
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableError(path, "not a regular file")
+        if status.st_size > _LARGEST_FILE:
+            raise UnreadableError(path, f"{status.st_size} bytes, more than the {_LARGEST_FILE} that are read")
+        # Files below /sys say 4096 bytes and hold less: read to the end, not to the size.
+        with os.fdopen(os.dup(descriptor), "rb") as stream:
+            return stream.read(_LARGEST_FILE)
+    except OSError as error:
+        if isinstance(error, UnreadableError):
+            raise
+        raise UnreadableError(path, _why(error)) from error
+
+
+def _decode(path: str, data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadableError(path, f"not UTF-8 at byte {error.start}") from error

@@ -1,0 +1,23 @@
+"""Third-party probes and rows, by entry points; read only when asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from importlib_metadata import entry_points
+
+from nsa_caps.capabilities import Note
+
+__all__ = ["load_plugins"]
+
+
+def load_plugins(group: str, notes: list[Note]) -> list[Any]:
+    """Return what the entry points of a group name; one that does not load leaves a note instead."""
+    loaded: list[Any] = []
+    for entry in entry_points(group=group):
+        try:
+            loaded.append(entry.load())
+        except (Exception, SystemExit) as error:  # noqa: BLE001 a plugin may fail in any way, and none is fatal
+            source = f"{entry.dist.name if entry.dist else 'unknown distribution'}: {entry.value}"
+            notes.append(Note("plugins", source, f"did not load: {type(error).__name__}: {error}"))
+    return loaded

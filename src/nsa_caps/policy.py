@@ -1,0 +1,209 @@
+"""The decision: every row with every reason, the first that is met, and the smallest fix. Pure.
+
+No I/O, no clock, no environment, no torch: the machine is an argument, so that any machine can be decided about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from nsa_caps.changes import Change
+from nsa_caps.explain import explain
+from nsa_caps.reasons import Reason, Verdict
+from nsa_caps.request import Request, RequestError
+from nsa_caps.requirements import dialect
+from nsa_caps.rows import ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nsa_caps.capabilities import Capabilities
+    from nsa_caps.rows import Row
+
+__all__ = ["Decision", "Request", "RequestError", "RowVerdict", "UnknownRowError", "decide", "find_row"]
+
+# No machine in the test matrix needs more than four changes; a search that finds none ends.
+_MOST_CHANGES = 5
+
+
+class UnknownRowError(RequestError):
+    """A row was named that there is none of."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowVerdict:
+    """What was decided of one row.
+
+    Attributes:
+        row: its name.
+        verdict: `met`, `unmet`, or `unknown` where nothing is unmet and something is not known.
+        page_size: index slots a page under this row and request.
+        reasons: all unmet and unknown requirements; empty exactly where the verdict is `met`.
+    """
+
+    row: str
+    verdict: Verdict | str
+    page_size: int
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict on every row, in order of preference, and the one chosen.
+
+    Attributes:
+        caps: the machine.
+        request: what was asked.
+        verdicts: one per row, best first.
+        chosen: the name of the row to use; None where none may be used.
+        forced: the chosen row is refused, and NSA_CAPS_ROW_FORCE took it all the same.
+        rows: the table that was decided over.
+    """
+
+    caps: Capabilities
+    request: Request
+    verdicts: tuple[RowVerdict, ...]
+    chosen: str | None
+    forced: bool = False
+    rows: tuple[Row, ...] = field(default=ROWS, repr=False)
+
+    def verdict(self, row: str) -> RowVerdict:
+        """Return what was decided of a row.
+
+        Raises:
+            UnknownRowError: there is no row of this name.
+        """
+        find_row(row, self.rows)
+        return next(verdict for verdict in self.verdicts if verdict.row == row)
+
+    def better_rows(self) -> tuple[RowVerdict, ...]:
+        """Return the verdicts on the rows that come before the chosen one; on all rows where none is chosen."""
+        names = [verdict.row for verdict in self.verdicts]
+        return self.verdicts[: names.index(self.chosen)] if self.chosen else self.verdicts
+
+    def explain(self) -> str:
+        """Return the decision in words: the verdict, what it rests on, why better rows are out, the smallest fix."""
+        return explain(self)
+
+    def smallest_fix(self, row: str) -> list[Reason] | None:
+        """Return the fewest changes after which `row` would be chosen, found by deciding again.
+
+        Each is the reason that it removes, its `changes` narrowed to the one to make. Empty: the row is chosen as
+        things are. None: no change that can be foreseen brings it.
+
+        Raises:
+            UnknownRowError: there is no row of this name.
+        """
+        find_row(row, self.rows)
+        level: list[_Plan] = [_Plan(self, {})]
+        seen: set[frozenset[Change]] = set()
+        for _ in range(_MOST_CHANGES + 1):
+            for plan in level:
+                if plan.decision.chosen == row and not plan.decision.forced:
+                    return list(plan.steps.values())
+            level = [after for plan in level for after in plan.next_plans(row, seen)]
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Changes made so far, by the slot that each occupies, and what would be decided after them."""
+
+    decision: Decision
+    steps: dict[tuple[str, str], Reason]
+
+    def next_plans(self, row: str, seen: set[frozenset[Change]]) -> Iterator[_Plan]:
+        """Return the plans with one change more, made for one of the reasons that remain."""
+        for reason in self._reasons(row):
+            for change in reason.changes:
+                steps = {**self.steps, change.slot: replace(reason, changes=(change,))}
+                key = frozenset(step.changes[0] for step in steps.values())
+                if change.kind == "advice" or key in seen:
+                    continue
+                seen.add(key)
+                caps, request = change.apply(self.decision.caps, self.decision.request)
+                yield _Plan(decide(caps, request, self.decision.rows), steps)
+
+    def _reasons(self, row: str) -> tuple[Reason, ...]:
+        reasons = self.decision.verdict(row).reasons
+        if reasons or self.decision.chosen is None:
+            return reasons
+        force = Change("set", "NSA_CAPS_ROW", row)
+        return (
+            Reason(
+                "row.outranked", "unmet", f"{self.decision.chosen} is met too", f"NSA_CAPS_ROW={row}", None, (force,)
+            ),
+        )
+
+
+def find_row(name: str, rows: tuple[Row, ...] = ROWS) -> Row:
+    """Return the row of a name.
+
+    Raises:
+        UnknownRowError: there is none.
+    """
+    for row in rows:
+        if row.name == name:
+            return row
+    raise UnknownRowError(f"there is no row {name!r}; there are {', '.join(row.name for row in rows)}")
+
+
+def decide(caps: Capabilities, request: Request | None = None, rows: tuple[Row, ...] = ROWS) -> Decision:
+    """Return the verdict on every row, and the first that is met.
+
+    Args:
+        caps: the machine.
+        request: the model and the engine's limits; None: `Request()`.
+        rows: the table, best first.
+
+    Raises:
+        UnknownRowError: the request, or NSA_CAPS_ROW, names a row that there is none of.
+    """
+    request = Request() if request is None else request
+    for name in request.rows or ():
+        find_row(name, rows)
+    forced_name = _forced_row(caps)
+    if forced_name:
+        find_row(forced_name, rows)
+    verdicts = tuple(_judge(row, caps, request, forced_name) for row in rows)
+    chosen = next((verdict.row for verdict in verdicts if verdict.verdict == "met"), None)
+    override = chosen is None and bool(forced_name) and _may_override(caps, request, forced_name)
+    return Decision(caps, request, verdicts, forced_name if override else chosen, forced=override, rows=rows)
+
+
+def _forced_row(caps: Capabilities) -> str:
+    switch = caps.switches.get("row")
+    return str(switch.value) if switch is not None and switch.value else ""
+
+
+def _may_override(caps: Capabilities, request: Request, name: str) -> bool:
+    """Return whether a refused row may be taken: not one that the engine cannot run, nor without an fp8 dialect."""
+    switch = caps.switches.get("row_force")
+    allowed = request.rows is None or name in request.rows
+    return switch is not None and switch.value is True and allowed and dialect(caps) is not None
+
+
+def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVerdict:
+    page_size = row.page_size if request.page_size is None else request.page_size
+    found = (_allowed(row, request), _not_displaced(row, forced), *(check(caps, request) for check in row.requirements))
+    reasons = tuple(reason for reason in found if reason is not None)
+    if not reasons:
+        return RowVerdict(row.name, "met", page_size)
+    verdict = "unmet" if any(reason.verdict == "unmet" for reason in reasons) else "unknown"
+    return RowVerdict(row.name, verdict, page_size, reasons)
+
+
+def _allowed(row: Row, request: Request) -> Reason | None:
+    if request.rows is None or row.name in request.rows:
+        return None
+    return Reason("row.not-in-request", "unmet", row.name, f"one of {', '.join(request.rows)}", "the request")
+
+
+def _not_displaced(row: Row, forced: str) -> Reason | None:
+    if not forced or row.name == forced:
+        return None
+    change = Change("unset", "NSA_CAPS_ROW")
+    return Reason(
+        "row.forced", "unmet", f"NSA_CAPS_ROW={forced}", f"NSA_CAPS_ROW={row.name}, or unset", "nsa_caps", (change,)
+    )

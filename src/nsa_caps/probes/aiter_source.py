@@ -1,0 +1,325 @@
+"""What the installed aiter's own source shows of its gates: read, never imported, never guessed from a version.
+
+Development builds named 0.1.14rc1.dev55 have a gate that release 0.1.14.post1 has not, so the version tells nothing.
+Each fact is looked up in a table of the shapes that the source has had; another shape is unknown (None), and the
+policy never selects on an unknown.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.capabilities import AiterSource, Note
+from nsa_caps.host import UnreadableError
+from nsa_caps.probes.packages import aiter_folder
+from nsa_caps.probes.python_source import SourceError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from nsa_caps.host import Host
+
+__all__ = ["aiter_source"]
+
+# The first is where the module moved with 4c2a3025 (2026-01-07).
+_LOGITS_MODULES = ("ops/triton/attention/pa_mqa_logits.py", "ops/triton/pa_mqa_logits.py")
+_GFX_MAPS = ("jit/utils/build_targets.py", "jit/utils/chip_info.py")
+
+# The test of the module-level `if` that lets gluon in, and how it compares Triton's version.
+_TRITON_TESTS = {
+    re.compile(r"triton\.__version__ >= '([\d.]+)'"): "text",
+    re.compile(r"triton_version >= Version\('([\d.]+)'\)"): "base_version",
+}
+_BASE_VERSION = "triton_version = Version(Version(triton.__version__).base_version)"
+_AOT_VARIABLE = "enable_aot_gluon_pa_mqa_logits = enable_aot_gluon_pa_mqa_logits == '1'"
+# What turns gluon on (with a new Triton, with an old one), and what that says of an arch outside the list.
+_GLUON_SWITCHES = {
+    ("True", "enable_aot_gluon_pa_mqa_logits"): "assert",
+    (
+        "get_gfx() in _GLUON_PA_MQA_LOGITS_ARCHS",
+        "enable_aot_gluon_pa_mqa_logits and get_gfx() in _GLUON_PA_MQA_LOGITS_ARCHS",
+    ): "select",
+}
+# What turns compiling in place on (with a new Triton, with an old one), and whether the AOT variable stops it.
+_JIT_SWITCHES = {("True", "False"): False, ("not enable_aot_gluon_pa_mqa_logits", "False"): True}
+_CHUNK_RULES = {
+    "ChunkK % KVBlockSize == 0": "divides",
+    "ChunkK % KVBlockSize == 0 or KVBlockSize % ChunkK == 0": "either",
+}
+# How the wrapper sets WavePerEU on gfx1250, and what the preshuffle kernel then gets at head dim 128.
+_GFX1250_WAVES = {
+    "if get_gfx() == 'gfx1250' and (not Preshuffle):\n    WavePerEU = 1": 2,
+    "if get_gfx() == 'gfx1250':\n    if Preshuffle and hidden_dim <= 128:\n        WavePerEU = 4\n"
+    "    else:\n        WavePerEU = 1": 4,
+}
+_GATE_VERSION = "_triton_version = Version(triton.__version__.split('+')[0])"
+_GATE_TEST = "_triton_version < _min_version"
+_GATE_ESCAPE = re.compile(r"int\(os\.environ\.get\('(\w+)', (?:0|'0')\)\)(?: != 0)?")
+# aiter#2879 gave both the argument `preshuffle`.
+_CACHE_KERNELS = {
+    "indexer_k_quant_and_cache": "store_preshuffle",
+    "cp_gather_indexer_k_quant_cache": "gather_preshuffle",
+}
+_MFMA_LAYOUT = re.compile(r"AMDMFMALayout\(\s*version=(\w+),\s*instr_shape=\[([^\]]*)\]")
+_GLUON_KERNEL = re.compile(r"^def _gluon_deepgemm_fp8_paged_mqa_logits(\w*)\(", re.MULTILINE)
+_GLUON_IMPORT = re.compile(r"^(?:from|import) (?:aiter\.ops)?\.triton\.gluon\b", re.MULTILINE)
+
+
+def aiter_source(host: Host) -> Mapping[str, Any]:
+    """Find what the installed aiter's source shows; nothing where there is no aiter, or not AMD's."""
+    package = aiter_folder(host)
+    if package is None:
+        return {}
+    files = _Files(host, package)
+    facts: dict[str, Any] = {"location": package}
+    for read in (_logits, _cache, _arch_map, _fp8_archs, _gate, _imports_gluon, _gluon_kernels):
+        facts.update(read(files))
+    unknown = sorted(name for name in AiterSource.__dataclass_fields__ if facts.get(name) is None)
+    if unknown and facts.get("logits_preshuffle") is not False:
+        files.notes.append(Note("aiter_source", package, f"not found in a known shape: {', '.join(unknown)}"))
+    return {"aiter_source": AiterSource(**facts), "notes": tuple(files.notes)}
+
+
+class _Files:
+    """The package's files; one that cannot be read leaves a note and counts as not there to be understood."""
+
+    def __init__(self, host: Host, package: str) -> None:
+        self.notes: list[Note] = []
+        self._host = host
+        self._package = package
+
+    def text(self, name: str) -> str | None:
+        path = f"{self._package}/{name}"
+        try:
+            return self._host.read_text(path)
+        except UnreadableError as error:
+            self.notes.append(Note("aiter_source", path, error.why))
+            return None
+
+    def tree(self, name: str) -> ast.Module | None:
+        text = self.text(name)
+        try:
+            return parse(text) if text is not None else None
+        except SourceError as error:
+            self.notes.append(Note("aiter_source", f"{self._package}/{name}", str(error)))
+            return None
+
+    def exists(self, name: str) -> bool:
+        return self._host.exists(f"{self._package}/{name}")
+
+
+def _logits(files: _Files) -> Iterator[tuple[str, Any]]:
+    """Read the module of `deepgemm_fp8_paged_mqa_logits`: its arguments, its Triton gate, its AOT and page rules."""
+    name = next((name for name in _LOGITS_MODULES if files.exists(name)), None)
+    module = files.tree(name) if name else None
+    if module is None:
+        return
+    yield "logits_module", name
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    entry = functions.get("deepgemm_fp8_paged_mqa_logits")
+    if entry is None:
+        return
+    takes = {argument.arg for argument in (*entry.args.args, *entry.args.kwonlyargs)}
+    yield "logits_preshuffle", {"Preshuffle", "KVBlockSize"} <= takes
+    yield from _triton_gate(module, functions.get("_compile_deepgemm_fp8_paged_mqa_logits"))
+    yield from _page_rules(entry)
+
+
+def _triton_gate(module: ast.Module, compile_function: ast.FunctionDef | None) -> Iterator[tuple[str, Any]]:
+    branches = [(node, *found) for node in module.body if isinstance(node, ast.If) and (found := _triton_test(node))]
+    statements = {ast.unparse(node) for node in module.body if isinstance(node, ast.Assign)}
+    if len(branches) != 1 or _AOT_VARIABLE not in statements or compile_function is None:
+        return
+    ((branch, comparison, version),) = branches
+    if comparison == "base_version" and _BASE_VERSION not in statements:
+        return
+    new, old = _assigned(branch.body), _assigned(branch.orelse)
+    yield "triton_comparison", comparison
+    yield "gluon_triton", version
+    yield "triton_gap", _gap(branch.orelse)
+    switches = [
+        (new.get(name, ""), old.get(name, ""))
+        for name in ("enable_gluon_pa_mqa_logits", "enable_jit_gluon_pa_mqa_logits_kernel")
+    ]
+    yield "arch_gate", _GLUON_SWITCHES.get(switches[0])
+    yield "aot_stops_jit", _JIT_SWITCHES.get(switches[1])
+    yield "aot_needs_gluon_triton", _needs_cdna_version(module, branch, compile_function)
+    yield "gluon_archs", _asserted_archs(module, compile_function)
+
+
+def _triton_test(node: ast.If) -> tuple[str, str] | None:
+    test = ast.unparse(node.test)
+    for shape, comparison in _TRITON_TESTS.items():
+        if match := shape.fullmatch(test):
+            return comparison, match[1]
+    return None
+
+
+def _assigned(body: list[ast.stmt]) -> dict[str, str]:
+    return {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in body if isinstance(node, ast.Assign)}
+
+
+def _gap(old: list[ast.stmt]) -> str | None:
+    """Return the Triton from which the branch for old ones asserts; `none`: it does not; None: something else."""
+    assertions = [ast.unparse(node.test) for node in old if isinstance(node, ast.Assert)]
+    if not assertions:
+        return "none"
+    match = re.fullmatch(r"triton\.__version__ < '([\d.]+)'", assertions[0])
+    return match[1] if match and len(assertions) == 1 else None
+
+
+def _needs_cdna_version(module: ast.Module, branch: ast.If, compile_function: ast.FunctionDef) -> bool | None:
+    """Return whether the compile function calls a `get_cdna_version` that only the branch for new Tritons imports."""
+    called = any(isinstance(node, ast.Name) and node.id == "get_cdna_version" for node in ast.walk(compile_function))
+    if not called:
+        return False
+    if _imports(module.body, "get_cdna_version") or _imports(branch.orelse, "get_cdna_version"):
+        return False
+    return True if _imports(branch.body, "get_cdna_version") else None
+
+
+def _imports(body: list[ast.stmt], name: str) -> bool:
+    return any(alias.name == name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names)
+
+
+def _asserted_archs(module: ast.Module, compile_function: ast.FunctionDef) -> tuple[str, ...] | None:
+    """Return the archs of the compile function's assertion on `gfx_version`, written in or by the module's tuple."""
+    named = _assigned(module.body)
+    for node in compile_function.body:
+        if isinstance(node, ast.Assert) and "gfx_version" in (test := ast.unparse(node.test)):
+            if match := re.fullmatch(r"gfx_version in (_\w+)", test):
+                test = named.get(match[1], "")
+            if re.fullmatch(
+                r"gfx_version == '\w+'( or gfx_version == '\w+')*|(gfx_version in )?\('\w+'(, '\w+')*,?\)", test
+            ):
+                return tuple(re.findall(r"'(gfx\w+)'", test)) or None
+    return None
+
+
+def _page_rules(entry: ast.FunctionDef) -> Iterator[tuple[str, Any]]:
+    assertions = {ast.unparse(node.test) for node in ast.walk(entry) if isinstance(node, ast.Assert)}
+    rules = assertions & _CHUNK_RULES.keys()
+    yield "chunk_rule", _CHUNK_RULES[rules.pop()] if len(rules) == 1 else None
+    yield "gfx1250_waves", _gfx1250_waves(entry)
+    plain = [
+        node
+        for node in entry.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "enable_gluon_pa_mqa_logits"
+    ]
+    if len(plain) != 1:
+        return
+    otherwise = ast.Module(plain[0].orelse, [])
+    if any(
+        isinstance(node, ast.Assert) and ast.unparse(node.test) == "KVBlockSize == 1" for node in ast.walk(otherwise)
+    ):
+        yield "plain_pages", "one"
+    elif any(isinstance(node, ast.keyword) and node.arg == "KVBlockSize" for node in ast.walk(otherwise)):
+        yield "plain_pages", "any"
+
+
+def _gfx1250_waves(entry: ast.FunctionDef) -> int | None:
+    """Return the preshuffle kernel's WavePerEU on gfx1250: the default of 2, unless a branch for gfx1250 says 4."""
+    branches = [node for node in entry.body if isinstance(node, ast.If) and "WavePerEU = " in ast.unparse(node)]
+    if not branches:
+        return 2
+    return _GFX1250_WAVES.get(ast.unparse(branches[0])) if len(branches) == 1 else None
+
+
+def _cache(files: _Files) -> Iterator[tuple[str, Any]]:
+    """Read which of the cache kernels take `preshuffle` (aiter#2879)."""
+    module = files.tree("ops/cache.py")
+    for node in module.body if module else ():
+        if isinstance(node, ast.FunctionDef) and node.name in _CACHE_KERNELS:
+            yield _CACHE_KERNELS[node.name], any(argument.arg == "preshuffle" for argument in node.args.args)
+
+
+def _arch_map(files: _Files) -> Iterator[tuple[str, Any]]:
+    """Read `GFX_MAP`: an arch that it lacks is a KeyError in every kernel."""
+    for name in _GFX_MAPS:
+        module = files.tree(name)
+        for node in module.body if module else ():
+            if (
+                isinstance(node, ast.Assign)
+                and ast.unparse(node.targets[0]) == "GFX_MAP"
+                and isinstance(node.value, ast.Dict)
+            ):
+                values = [value.value for value in node.value.values if isinstance(value, ast.Constant)]
+                # 0 maps to the word `native`, which is no arch.
+                yield "known_archs", tuple(str(value) for value in values if str(value).startswith("gfx"))
+                return
+
+
+def _fp8_archs(files: _Files) -> Iterator[tuple[str, Any]]:
+    """Read the archs that aiter has an fp8 type for; elsewhere it views keys as uint8."""
+    module = files.tree("utility/dtypes.py")
+    for node in module.body if module else ():
+        if (
+            isinstance(node, ast.Assign)
+            and ast.unparse(node.targets[0]) == "defaultDtypes"
+            and isinstance(node.value, ast.Dict)
+        ):
+            yield "fp8_archs", tuple(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
+
+
+def _gate(files: _Files) -> Iterator[tuple[str, Any]]:
+    """Read the Triton minimum in `ops/triton/gluon/__init__.py` (f061fba9) and its way out (3b2e6f48)."""
+    name = "ops/triton/gluon/__init__.py"
+    if not files.exists(name):
+        yield from (("gate_triton", "none"), ("gate_escape", "none"))
+        return
+    module = files.tree(name)
+    if module is None:
+        return
+    nodes = list(ast.walk(module))
+    if not any(isinstance(node, (ast.Raise, ast.Assert)) for node in nodes):
+        yield from (("gate_triton", "none"), ("gate_escape", "none"))
+        return
+    statements = {ast.unparse(node) for node in nodes if isinstance(node, ast.Assign)}
+    minimum = [
+        match[1] for text in statements if (match := re.fullmatch(r"_min_version = Version\('([\d.]+)'\)", text))
+    ]
+    tests = [node for node in nodes if isinstance(node, ast.If) and ast.unparse(node.test) == _GATE_TEST]
+    if len(minimum) != 1 or len(tests) != 1 or _GATE_VERSION not in statements:
+        return
+    yield "gate_triton", minimum[0]
+    yield "gate_escape", _escape(tests[0])
+
+
+def _escape(test: ast.If) -> str | None:
+    """Return the variable that turns the error into a warning, `none` where it is raised straight away."""
+    if any(isinstance(node, ast.Raise) for node in test.body):
+        return "none"
+    for node in test.body:
+        if isinstance(node, ast.If) and (match := _GATE_ESCAPE.fullmatch(ast.unparse(node.test))):
+            return match[1]
+    return None
+
+
+def _imports_gluon(files: _Files) -> Iterator[tuple[str, Any]]:
+    """Read whether `import aiter` runs the gate: `ops/attention.py`, which it imports, takes a gluon kernel."""
+    text = files.text("ops/attention.py")
+    if text is not None:
+        yield "package_imports_gluon", _GLUON_IMPORT.search(text) is not None
+
+
+def _gluon_kernels(files: _Files) -> Iterator[tuple[str, Any]]:
+    """Read the MFMA layouts of the gluon kernels by pattern: parsing their 81 kB would cost 23 ms."""
+    text = files.text("ops/triton/gluon/pa_mqa_logits.py")
+    if text is None:
+        return
+    starts = [(match[1].strip("_") or "base", match.start()) for match in _GLUON_KERNEL.finditer(text)]
+    ends = [start for _, start in starts[1:]] + [len(text)]
+    bodies = {name: text[start:end] for (name, start), end in zip(starts, ends, strict=True)}
+    if not {"base", "preshuffle"} <= bodies.keys():
+        return
+    layouts = {name: _MFMA_LAYOUT.findall(bodies[name]) for name in ("base", "preshuffle")}
+    if not all(layouts.values()):
+        return
+    versions = {version for found in layouts.values() for version, _ in found}
+    mfma: Callable[[str], str | None] = {"CDNA_VERSION": "target", "3": "3", "4": "4"}.get
+    yield "mfma", mfma(versions.pop()) if len(versions) == 1 else None
+    yield "mfma_3d", tuple(name for name, found in layouts.items() if any(shape.count(",") == 2 for _, shape in found))
+    wide = tuple(name for name in layouts if re.search(r"kv_idx\w*\.to\(gl\.int64\)", bodies[name]))
+    yield "wide_offsets", wide

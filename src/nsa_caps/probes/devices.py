@@ -1,0 +1,177 @@
+"""The GPUs that this process may use: from KFD's topology on AMD, from NVML on NVIDIA. No device is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.capabilities import Device, Note
+from nsa_caps.host import UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nsa_caps.host import Host
+
+__all__ = ["arch_of_target_version", "devices"]
+
+# Without nvidia-ml-py only the driver's traces tell a machine with an NVIDIA GPU from one without; dxg is WSL's.
+_NVIDIA_SIGNS = (("proc", "driver", "nvidia"), ("dev", "nvidiactl"), ("dev", "dxg"))
+_KFD_NODES = ("sys", "class", "kfd", "kfd", "topology", "nodes")
+
+
+@dataclass(frozen=True, slots=True)
+class _Gpu:
+    arch: str
+    uuid: str | None
+    source: str
+
+
+def devices(host: Host) -> Mapping[str, Any]:
+    """Find the visible GPUs, and the arch that rocminfo would print first."""
+    notes: list[Note] = []
+    amd = _kfd_gpus(host, notes)
+    if amd:
+        # ROCR hides GPUs from everything above it, rocminfo too; HIP's variables only from HIP.
+        seen_by_rocr = _visible(amd, host, ("ROCR_VISIBLE_DEVICES",), notes)
+        # HIP reads CUDA's variable only where its own is not set.
+        seen = _visible(seen_by_rocr, host, ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"), notes)
+        first = seen_by_rocr[0].arch if seen_by_rocr else None
+        return {"devices": _numbered(seen), "rocminfo_arch": first, "notes": tuple(notes)}
+    nvidia = _nvml_gpus(host, notes)
+    if nvidia:
+        # NVML counts by PCI bus, CUDA by default fastest first: indices then name different GPUs.
+        other_order = len({gpu.arch for gpu in nvidia}) > 1 and host.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
+        if other_order and host.environ.get("CUDA_VISIBLE_DEVICES", "").strip():
+            text = "GPUs of several archs in CUDA's own order: CUDA_DEVICE_ORDER=PCI_BUS_ID would tell which are meant"
+            notes.append(Note("devices", "CUDA_VISIBLE_DEVICES", text))
+            return {"devices": None, "notes": tuple(notes)}
+        return {"devices": _numbered(_visible(nvidia, host, ("CUDA_VISIBLE_DEVICES",), notes)), "notes": tuple(notes)}
+    nothing_anywhere = amd == [] and nvidia == []
+    return {"devices": () if nothing_anywhere else None, "notes": tuple(notes)}
+
+
+def arch_of_target_version(version: int) -> str:
+    """Return the arch of KFD's `gfx_target_version`: 90402 is gfx942, 110501 gfx1151, 90010 gfx90a."""
+    return f"gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
+
+
+def _kfd_gpus(host: Host, notes: list[Note]) -> list[_Gpu] | None:
+    """Return the GPUs of KFD's topology in node order; empty: the driver is not loaded; None: it could not be read."""
+    folder = host.system_path(*_KFD_NODES)
+    try:
+        nodes = host.list_folder(folder)
+        numbers = sorted(int(node) for node in nodes if node.isdigit())
+        gpus = [_kfd_gpu(host, f"{folder}/{number}/properties") for number in numbers]
+    except UnreadableError as error:
+        notes.append(Note("devices", error.path, error.why))
+        return None
+    except ValueError as error:
+        notes.append(Note("devices", folder, str(error)))
+        return None
+    return [gpu for gpu in gpus if gpu is not None]
+
+
+def _kfd_gpu(host: Host, path: str) -> _Gpu | None:
+    """Return the GPU of one topology node, or None for a CPU's.
+
+    Raises:
+        ValueError: the node has no `gfx_target_version`, or it is no number.
+    """
+    properties = dict(
+        line.split(maxsplit=1) for line in (host.read_text(path) or "").splitlines() if " " in line.strip()
+    )
+    text = properties.get("gfx_target_version", "").strip()
+    if not text.isdecimal():
+        raise ValueError(f"{path}: gfx_target_version is {text!r}, needs a number")
+    version = int(text)
+    if version == 0:
+        return None
+    unique = properties.get("unique_id", "0").strip()
+    uuid = f"GPU-{int(unique):016x}" if unique.isdecimal() and int(unique) else None
+    return _Gpu(arch_of_target_version(version), uuid, f"{path}: gfx_target_version {version}")
+
+
+def _nvml_gpus(host: Host, notes: list[Note]) -> list[_Gpu] | None:
+    """Return NVIDIA's GPUs through nvidia-ml-py; empty: no driver here; None: there is nothing to ask, or it failed."""
+    loaded = host.modules.get("pynvml")
+    if loaded is not None:
+        return _ask_nvml(loaded, notes)
+    if host.is_this_machine and host.find_package("pynvml") is not None:
+        import pynvml
+
+        return _ask_nvml(pynvml, notes)
+    if any(host.exists(host.system_path(*sign)) for sign in _NVIDIA_SIGNS):
+        text = "an NVIDIA driver is loaded; its GPUs are told by nvidia-ml-py, which is not installed"
+        notes.append(Note("devices", "pynvml", text))
+        return None
+    return []
+
+
+def _ask_nvml(nvml: Any, notes: list[Note]) -> list[_Gpu] | None:
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        absent = getattr(nvml, "NVMLError_LibraryNotFound", None), getattr(nvml, "NVMLError_DriverNotLoaded", None)
+        if isinstance(error, tuple(kind for kind in absent if kind is not None)):
+            return []
+        notes.append(Note("devices", "NVML", str(error)))
+        return None
+    try:
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        return [_nvidia_gpu(nvml, index, handle) for index, handle in enumerate(handles)]
+    except nvml.NVMLError as error:
+        notes.append(Note("devices", "NVML", str(error)))
+        return None
+    finally:
+        # A library left initialised would go into every forked child.
+        nvml.nvmlShutdown()
+
+
+def _nvidia_gpu(nvml: Any, index: int, handle: Any) -> _Gpu:
+    major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
+    uuid = nvml.nvmlDeviceGetUUID(handle)
+    name = nvml.nvmlDeviceGetName(handle)
+    return _Gpu(f"sm_{major}{minor}", _text(uuid), f"NVML: device {index}, {_text(name)}")
+
+
+def _text(value: str | bytes) -> str:
+    # nvidia-ml-py before 12 answers with bytes.
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _visible(gpus: Sequence[_Gpu], host: Host, variables: tuple[str, ...], notes: list[Note]) -> Sequence[_Gpu]:
+    """Return the GPUs that the first of `variables` that is set lets through, in its order.
+
+    As the drivers have it, the list ends at its first entry that names no GPU.
+    """
+    for variable in variables:
+        raw = host.environ.get(variable)
+        if raw is None:
+            continue
+        if not raw.strip():
+            notes.append(Note("devices", variable, "is blank and counts as unset; CUDA takes a blank for 'no GPU'"))
+            continue
+        chosen: list[_Gpu] = []
+        for entry in raw.split(","):
+            gpu = _named(gpus, entry.strip())
+            if gpu is None or gpu in chosen:
+                notes.append(
+                    Note("devices", variable, f"{entry.strip()!r} in {raw!r} names no further GPU: the list ends there")
+                )
+                break
+            chosen.append(gpu)
+        return chosen
+    return gpus
+
+
+def _named(gpus: Sequence[_Gpu], entry: str) -> _Gpu | None:
+    if entry.isdecimal():
+        return gpus[int(entry)] if int(entry) < len(gpus) else None
+    # CUDA and ROCR take any unambiguous beginning of a UUID.
+    matches = [gpu for gpu in gpus if entry and gpu.uuid is not None and gpu.uuid.lower().startswith(entry.lower())]
+    return matches[0] if len(matches) == 1 else None
+
+
+def _numbered(gpus: Sequence[_Gpu]) -> tuple[Device, ...]:
+    return tuple(Device(index, gpu.arch, gpu.source) for index, gpu in enumerate(gpus))

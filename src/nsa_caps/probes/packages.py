@@ -1,0 +1,187 @@
+"""The packages that a layout rests on: found, missing, broken or an impostor, and which version, without an import."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.capabilities import Note, Package
+from nsa_caps.host import UnreadableError
+from nsa_caps.probes.python_source import SourceError, parse, string_literals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from nsa_caps.host import Host
+
+__all__ = ["aiter_folder", "packages"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A package to look for.
+
+    Attributes:
+        name: the import name.
+        version_files: files below the package whose `__version__` literal counts, in order.
+        distributions: the distributions that bring it; several may be installed at once.
+        hallmarks: files or folders that only the package meant has; without them it is an impostor.
+    """
+
+    name: str
+    version_files: tuple[str, ...]
+    distributions: tuple[str, ...]
+    hallmarks: tuple[str, ...] = ()
+
+
+_WANTED: tuple[_Wanted, ...] = (
+    _Wanted("torch", ("version.py",), ("torch",)),
+    _Wanted(
+        "triton",
+        ("__init__.py",),
+        ("triton", "pytorch-triton", "pytorch-triton-rocm", "triton-rocm", "amd-triton", "triton-windows"),
+    ),
+    # AMD's distribution was `aiter` until v0.1.7.post5; the public index's `aiter` is an async-iterator library.
+    _Wanted("aiter", ("_version.py",), ("amd-aiter", "aiter"), ("jit/core.py", "ops/triton")),
+    _Wanted("deep_gemm", ("version.py", "__init__.py"), ("sgl-deep-gemm", "deep-gemm")),
+)
+
+
+def packages(host: Host) -> Mapping[str, Any]:
+    """Find torch, triton, aiter and deep_gemm."""
+    notes: list[Note] = []
+    listing = _metadata_folders(host, notes)
+    found: dict[str, Any] = {wanted.name: _find(host, wanted, listing, notes) for wanted in _WANTED}
+    found["notes"] = tuple(notes)
+    return found
+
+
+def aiter_folder(host: Host) -> str | None:
+    """Return the folder of AMD's aiter; None where there is none, or another project of that name."""
+    (wanted,) = (wanted for wanted in _WANTED if wanted.name == "aiter")
+    location = host.find_package("aiter")
+    return location if location is not None and _is_meant(host, wanted, location) else None
+
+
+def _is_meant(host: Host, wanted: _Wanted, location: str) -> bool:
+    return all(host.exists(f"{location}/{mark}") for mark in wanted.hallmarks)
+
+
+def _find(host: Host, wanted: _Wanted, listing: Sequence[_Metadata], notes: list[Note]) -> Package:
+    location = host.find_package(wanted.name)
+    candidates = [metadata for metadata in listing if metadata.name in wanted.distributions]
+    if location is None:
+        notes.extend(
+            Note("packages", metadata.path, f"metadata of {metadata.name} without the package {wanted.name}")
+            for metadata in candidates
+        )
+        return Package(wanted.name, "missing")
+    if not _is_meant(host, wanted, location):
+        owner = candidates[0] if len(candidates) == 1 else None
+        return Package(
+            wanted.name, "impostor", owner.version if owner else None, owner.name if owner else None, location, location
+        )
+    version, source, broken = _own_version(host, wanted, location, notes)
+    metadata = _owner(wanted, location, version, candidates, notes)
+    if version is None and metadata is not None:
+        version, source = metadata.version, metadata.path
+    elif metadata is not None and version is not None and not _same_version(metadata.version, version):
+        text = f"says {metadata.version}, the package itself {version}; the package counts"
+        notes.append(Note("packages", metadata.path, text))
+    return Package(
+        wanted.name, "broken" if broken else "found", version, metadata.name if metadata else None, location, source
+    )
+
+
+def _own_version(host: Host, wanted: _Wanted, location: str, notes: list[Note]) -> tuple[str | None, str | None, bool]:
+    """Return the version by the package's own word, where it stands, and whether the package is broken."""
+    on_disk, path, broken = _version_on_disk(host, wanted, location, notes)
+    loaded = getattr(host.modules.get(wanted.name), "__version__", None)
+    if not isinstance(loaded, str):
+        return on_disk, path, broken
+    if on_disk is not None and on_disk != loaded:
+        text = f"says {on_disk}, but {loaded} is what this process imported; that counts"
+        notes.append(Note("packages", path or location, text))
+    return loaded, f"{wanted.name}.__version__, as imported", False
+
+
+def _version_on_disk(
+    host: Host, wanted: _Wanted, location: str, notes: list[Note]
+) -> tuple[str | None, str | None, bool]:
+    if not host.is_folder(location):
+        return None, None, False
+    if not host.is_file(location + "/__init__.py"):
+        notes.append(Note("packages", location, "a folder without __init__.py: an import gets an empty namespace"))
+        return None, None, True
+    for name in wanted.version_files:
+        path = f"{location}/{name}"
+        try:
+            text = host.read_text(path)
+            literals = string_literals(parse(text)) if text is not None else {}
+        except UnreadableError as error:
+            notes.append(Note("packages", path, error.why))
+            return None, path, True
+        except SourceError as error:
+            notes.append(Note("packages", path, str(error)))
+            return None, path, True
+        version = literals.get("__version__") or literals.get("version")
+        if version:
+            return version, path, False
+    return None, None, False
+
+
+@dataclass(frozen=True, slots=True)
+class _Metadata:
+    """An installed distribution, as its metadata folder's name tells."""
+
+    name: str
+    version: str
+    path: str
+
+
+# `triton-3.5.1+rocm7.2.4.gita272dfa8.dist-info`, `amd_aiter-0.1.13.dist-info`, `aiter-0.1.5-py3.12.egg-info`
+_METADATA_FOLDER = re.compile(r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info", re.ASCII)
+_INITIALS = tuple({name[0] for wanted in _WANTED for name in wanted.distributions})
+
+
+def _metadata_folders(host: Host, notes: list[Note]) -> list[_Metadata]:
+    """Return the distributions by the names of their folders: one listing a path entry, and no file opened."""
+    known = {name for wanted in _WANTED for name in wanted.distributions}
+    found: list[_Metadata] = []
+    for entry in dict.fromkeys(host.search_path):
+        try:
+            names = host.list_folder(entry)
+        except UnreadableError as error:
+            notes.append(Note("packages", error.path, error.why))
+            continue
+        for folder in names:
+            # A thousand distributions: the cheap tests come first, so that the expression runs for a few.
+            if not folder.endswith("-info") or not folder.lower().startswith(_INITIALS):
+                continue
+            match = _METADATA_FOLDER.fullmatch(folder)
+            name = re.sub(r"[-_.]+", "-", match["name"]).lower() if match else ""
+            if match and name in known:
+                found.append(_Metadata(name, match["version"], os.path.join(entry, folder)))
+    return found
+
+
+def _owner(
+    wanted: _Wanted, location: str, version: str | None, candidates: Sequence[_Metadata], notes: list[Note]
+) -> _Metadata | None:
+    """Return the distribution that the package at `location` belongs to, as far as its metadata tell."""
+    beside = [metadata for metadata in candidates if os.path.dirname(metadata.path) == os.path.dirname(location)]
+    candidates = beside or candidates
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
+    names = ", ".join(f"{metadata.name} {metadata.version}" for metadata in candidates)
+    notes.append(Note("packages", location, f"several distributions bring {wanted.name}: {names}"))
+    # Whoever installed last owns the files: its own version is the one that the files name.
+    same = [metadata for metadata in candidates if version is not None and _same_version(metadata.version, version)]
+    return same[0] if len(same) == 1 else None
+
+
+def _same_version(metadata: str, own: str) -> bool:
+    # Folder names escape `-` as `_`, and builds differ in case.
+    return metadata.replace("_", "-").lower() == own.replace("_", "-").lower()

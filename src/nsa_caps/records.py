@@ -1,0 +1,99 @@
+"""Frozen records to plain JSON values and back, by their own annotations.
+
+Kept apart from the records so that an engine's start-up never pays for it: only snapshots and `--json` do.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from nsa_caps.capabilities import SCHEMA_VERSION, SnapshotError
+
+__all__ = ["from_plain", "to_plain"]
+
+T = TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """Return a record, or a container of records, as JSON values: dict, list, str, int, float, bool, None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def from_plain(kind: type[T], document: Any, where: str = "snapshot") -> T:
+    """Return the record of type `kind` that `to_plain` was called on.
+
+    Raises:
+        SnapshotError: a field is of the wrong name or type, or the schema version is another one.
+    """
+    if not isinstance(document, Mapping):
+        raise SnapshotError(f"{where}: holds {_short(document)}, needs an object")
+    if "schema_version" in document and document["schema_version"] != SCHEMA_VERSION:
+        raise SnapshotError(
+            f"{where}: schema_version is {_short(document['schema_version'])}, this release reads {SCHEMA_VERSION};"
+            " make the snapshot and read it with the same release of nsa_caps"
+        )
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every kind passed in is a record
+    unknown = sorted(set(document) - set(names))
+    if unknown:
+        raise SnapshotError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(names)}")
+    values = {name: _value(hints[name], document[name], f"{where}.{name}") for name in names if name in document}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise SnapshotError(f"{where}: {error}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """Return `value` as the annotation `hint` has it."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return None if value is None else _union(args, value, where)
+    if origin is Literal:
+        if value not in args:
+            raise SnapshotError(f"{where}: holds {_short(value)}, needs one of {', '.join(map(repr, args))}")
+        return value
+    if origin is tuple:
+        _expect(value, list, where)
+        return tuple(_value(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Mapping:
+        _expect(value, Mapping, where)
+        return {key: _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if is_dataclass(hint):
+        return from_plain(hint, value, where)  # type: ignore[arg-type]  # is_dataclass narrows to an instance or a type
+    _expect(value, hint, where)
+    return value
+
+
+def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Return `value` as the first member of the union that takes it; the members here never overlap."""
+    members = [arg for arg in args if arg is not type(None)]
+    problem: SnapshotError | None = None
+    for member in members:
+        try:
+            return _value(member, value, where)
+        except SnapshotError as error:
+            problem = error
+    raise problem or SnapshotError(f"{where}: holds {_short(value)}, needs nothing")
+
+
+def _expect(value: Any, kind: Any, where: str) -> None:
+    # bool is an int to Python and never one in a snapshot.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise SnapshotError(f"{where}: holds {_short(value)}, needs {kind.__name__}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,29 @@
+"""Version texts as their consumers compare them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from packaging.version import InvalidVersion, Version
+
+__all__ = ["base_version", "parse_version", "without_local"]
+
+
+@lru_cache(maxsize=256)
+def parse_version(text: str | None) -> Version | None:
+    """Return the version, or None where the text is none (`unknown`, empty, absent)."""
+    try:
+        return Version(text) if text else None
+    except InvalidVersion:
+        return None
+
+
+def base_version(text: str | None) -> Version | None:
+    """Return `Version(Version(text).base_version)`: 3.5.0rc1 and 3.5.0+git count as 3.5.0."""
+    version = parse_version(text)
+    return None if version is None else parse_version(version.base_version)
+
+
+def without_local(text: str | None) -> Version | None:
+    """Return `Version(text.split("+")[0])`: 3.6.0rc1 and 3.6.0.dev1 stay below 3.6.0."""
+    return parse_version(text.split("+")[0]) if text else None
