@@ -1,0 +1,160 @@
+"""Measures what an engine pays at start-up, against the incumbent in the same run, and writes it into the docs.
+
+Run as `python benchmarks/probing.py [--aiter-checkout DIR] [--only-print]`, on an otherwise idle machine. The incumbent
+is what an engine does today to learn what it has: `import torch, triton`. With a checkout of ROCm/aiter its sources at
+04907edc are what is read, otherwise the small tree of `nsa_caps.testing`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nsa_caps
+from nsa_caps.testing import machine
+from sections import write_section
+
+AITER_COMMIT = "04907edc"
+# A process that has loaded the standard library's modules, asked once.
+FIRST_CALL = """
+import ast, collections.abc, dataclasses, functools, importlib, inspect, json, os, re, sys, time, typing, warnings
+import packaging.version
+import nsa_caps
+host = nsa_caps.Host({environ!r}, {search_path!r}, {{}}, {root!r})
+start = time.perf_counter()
+layout = nsa_caps.select_indexer_layout(nsa_caps.probe(host))
+print(time.perf_counter() - start, layout.row)
+"""
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--aiter-checkout", type=Path)
+    parser.add_argument("--only-print", action="store_true")
+    options = parser.parse_args()
+    # As pip does when it installs: without, each process would compile the sources again.
+    compileall.compile_dir(str(Path(nsa_caps.__file__).parent), quiet=1)
+    text = "\n\n".join(
+        (_head(options.aiter_checkout), _whole_process(), _first_calls(options.aiter_checkout), _cached())
+    )
+    print(text)
+    if not options.only_print:
+        write_section("probing", text)
+
+
+def _head(checkout: Path | None) -> str:
+    source = f"aiter's own sources at {AITER_COMMIT}" if checkout else "the small aiter tree of nsa_caps.testing"
+    command = "python benchmarks/probing.py" + (" --aiter-checkout ../aiter" if checkout else "")
+    cores, python = os.cpu_count(), platform.python_version()
+    return f"Made by `{command}` on a machine of {cores} cores, Python {python}; {source}. Medians."
+
+
+def _whole_process() -> str:
+    """Time whole processes in turn, so that a busy moment of the machine falls on both."""
+    ours, incumbent = [sys.executable, "-m", "nsa_caps", "--json"], [sys.executable, "-c", "import torch, triton"]
+    empty = [sys.executable, "-c", "pass"]
+    times: dict[str, list[float]] = {"ours": [], "incumbent": [], "empty": []}
+    for _ in range(9):
+        for name, command in (("ours", ours), ("incumbent", incumbent), ("empty", empty)):
+            times[name].append(_process_seconds(command))
+    median = {name: statistics.median(values) for name, values in times.items()}
+    return _table(
+        ("whole process", "ms", "against `import torch, triton`"),
+        [
+            ("`python -m nsa_caps --json`", _ms(median["ours"]), f"{median['incumbent'] / median['ours']:.1f}x faster"),
+            ('`python -c "import torch, triton"`', _ms(median["incumbent"]), "1x"),
+            (
+                "`python -c pass`, the floor",
+                _ms(median["empty"]),
+                f"{median['incumbent'] / median['empty']:.1f}x faster",
+            ),
+        ],
+    )
+
+
+def _process_seconds(command: list[str]) -> float:
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    start = time.perf_counter()
+    subprocess.run(command, env=environ, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def _first_calls(checkout: Path | None) -> str:
+    rows = []
+    for distributions in (30, 300, 1000):
+        without = _first_call(distributions, with_aiter=False, checkout=checkout)
+        with_source = _first_call(distributions, with_aiter=True, checkout=checkout)
+        rows.append((str(distributions), _ms(without), _ms(with_source)))
+    return _table(("distributions installed", "`probe` + `select`, ms", "with an aiter source to read, ms"), rows)
+
+
+def _first_call(distributions: int, *, with_aiter: bool, checkout: Path | None) -> float:
+    """Return the median of first calls, each in a new process."""
+    with tempfile.TemporaryDirectory() as folder:
+        host = machine(
+            Path(folder), platform="rocm", archs=("gfx942",), triton="3.6.0", aiter=AITER_COMMIT if with_aiter else None
+        )
+        site = Path(host.search_path[0])
+        if with_aiter and checkout:
+            _take_sources(checkout, site)
+        for number in range(distributions):
+            metadata = site / f"distribution_{number}-1.0.dist-info"
+            metadata.mkdir()
+            (metadata / "METADATA").write_text(f"Name: distribution-{number}\nVersion: 1.0\n", encoding="utf-8")
+            (site / f"distribution_{number}").mkdir()
+        code = FIRST_CALL.format(environ=dict(host.environ), search_path=host.search_path, root=host.root)
+        answers = [subprocess.check_output([sys.executable, "-c", code], text=True).split() for _ in range(11)]
+    return statistics.median(float(seconds) for seconds, _ in answers)
+
+
+def _take_sources(checkout: Path, site: Path) -> None:
+    """Put aiter's own sources at AITER_COMMIT in the place of the small tree."""
+    archive = subprocess.check_output(
+        [
+            "git",
+            "-C",
+            str(checkout),
+            "archive",
+            AITER_COMMIT,
+            "aiter/ops",
+            "aiter/jit",
+            "aiter/utility",
+            "aiter/__init__.py",
+        ]
+    )
+    subprocess.run(["tar", "x", "-C", str(site)], input=archive, check=True)
+
+
+def _cached() -> str:
+    """Time `get_indexer_layout` once it has decided."""
+    os.environ["NSA_CAPS_ROW"] = "reference"
+    nsa_caps.get_indexer_layout()
+    rounds, best = 200_000, []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(rounds):
+            nsa_caps.get_indexer_layout(engine="sglang")
+        best.append((time.perf_counter() - start) / rounds)
+    return _table(("once cached", "ns"), [("`get_indexer_layout()`", f"{statistics.median(best) * 1e9:.0f}")])
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.2f}"
+
+
+def _table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Writes the tables of the docs from the tables in the code; with `--check`, fails where they differ.
+
+Run as `python docs/tables.py [--check]`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nsa_caps.reasons import CODES
+from nsa_caps.rows import ROWS
+from nsa_caps.switches import ENGINES, GRAMMARS, SWITCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+TABLES = Path(__file__).parent / "tables"
+
+
+def reasons() -> str:
+    """Return the reason codes."""
+    return _table(("code", "what is the matter"), ((f"`{code}`", text) for code, text in CODES.items()))
+
+
+def rows() -> str:
+    """Return the rows, best first."""
+    head = ("row", "page size", "order", "what it is")
+    return _table(head, ((f"`{row.name}`", str(row.page_size), row.order, row.summary) for row in ROWS))
+
+
+def switches() -> str:
+    """Return the switches with the variables that decide them, the strongest first."""
+    head = ("switch", "decides", "default", *(f"under `{engine}`" for engine in ENGINES))
+    return _table(head, (
+        (f"`{row.name}`", row.decides, str(row.default).lower() or "(none)",
+            *(", ".join(f"`{reading.variable}`" for reading in row.readings(engine)) or "-" for engine in ENGINES))
+        for row in SWITCHES
+    ))  # fmt: skip
+
+
+def grammars() -> str:
+    """Return how each consumer reads each of its variables."""
+    readings = {reading for row in SWITCHES for engine in ENGINES for reading in row.readings(engine)}
+    variables = {
+        name: sorted(reading.variable for reading in readings if name in (reading.grammar, *reading.also))
+        for name in GRAMMARS
+    }
+    return _table(("grammar", "true", "false", "anything else", "read by it"), (
+        (name, grammar.true, grammar.false, grammar.other or "-", ", ".join(f"`{v}`" for v in variables[name]))
+        for name, grammar in GRAMMARS.items()
+    ))  # fmt: skip
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the tables, or check them; return the exit code."""
+    check = arguments == ["--check"]
+    stale = []
+    for table in (reasons, rows, switches, grammars):
+        path = TABLES / f"{table.__name__}.md"
+        if check and (not path.exists() or path.read_text(encoding="utf-8") != table()):
+            stale.append(str(path))
+        elif not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(table(), encoding="utf-8")
+    if stale:
+        sys.stderr.write(f"not what the code says: {', '.join(stale)}; run python docs/tables.py\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
