@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -185,6 +183,9 @@ class PageFormat:
         Every field counts, and nothing else: versions and architectures tell how a format came to be chosen, not
         what its bytes mean.
         """
+        import hashlib  # noqa: PLC0415 5 ms, and json 3, that a start-up that compares nothing does without
+        import json  # noqa: PLC0415
+
         text = json.dumps([_FINGERPRINT_SCHEMA, self.to_dict()], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).digest()
 

@@ -1,0 +1,49 @@
+"""Every portable kernel compiles, down to machine code, for every GPU that the project names."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TARGETS = ["gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1151", "gfx1200", "gfx1250", "sm_80", "sm_90", "sm_100"]
+KERNELS = {"_gather_kernel", "_store_kernel", "_quantise_kernel"}
+
+
+# Folders that each hold another Triton: pip install --no-deps --target FOLDER triton==3.5.1
+RELEASES = list(filter(None, os.environ.get("NSA_CAPS_TRITON_PATHS", "").split(os.pathsep)))
+
+
+def compile_all(target: str, cache: Path, path: str) -> list[str]:
+    """The errors of compiling every kernel, in a process without the interpreter and into an empty cache."""
+    environ = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environ |= {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": path}
+    script = Path(__file__).with_name("compile_portable.py")
+    done = subprocess.run(
+        [sys.executable, str(script), target], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {record["kernel"] for record in records} == KERNELS
+    return [f"{record['kernel']}, {record['variant']}: {record['error']}" for record in records if record["error"]]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_kernel_compiles(target: str, tmp_path: Path) -> None:
+    """With the Triton that is installed."""
+    assert compile_all(target, tmp_path, os.environ.get("PYTHONPATH", "")) == []
+
+
+@pytest.mark.skipif(not RELEASES, reason="opt-in: NSA_CAPS_TRITON_PATHS names no folder with another Triton")
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_kernel_compiles_with_other_releases(target: str, release: str, tmp_path: Path) -> None:
+    """Seen with Triton 3.3.1 to 3.8.0. The target gfx1250 needs 3.6 or newer."""
+    errors = compile_all(target, tmp_path, os.pathsep.join([release, os.environ.get("PYTHONPATH", "")]))
+    if errors and all("ld.lld not found" in error for error in errors):
+        pytest.skip(f"Triton before 3.5 links with ROCm's ld.lld, which is not here: {release}")
+    assert errors == []
