@@ -27,10 +27,11 @@ from nsa_caps.host import Host
 from nsa_caps.layout import (
     ForcedRowWarning,
     IndexerLayout,
+    KernelLoadError,
     NoUsableLayoutError,
-    get_indexer_layout,
     select_indexer_layout,
 )
+from nsa_caps.once import get_indexer_layout
 from nsa_caps.pages import PageFormat, PageFormatError, difference
 from nsa_caps.policy import Decision, RowVerdict, UnknownRowError, decide
 from nsa_caps.probes import Probe, probe
@@ -51,6 +52,7 @@ __all__ = [
     "ForcedRowWarning",
     "Host",
     "IndexerLayout",
+    "KernelLoadError",
     "NoUsableLayoutError",
     "Note",
     "NsaCapsError",

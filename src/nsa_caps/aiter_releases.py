@@ -6,8 +6,8 @@ again and fails where this table differs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps.capabilities import AiterSource
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AITER_RELEASES", "AiterRelease"]
 
 
-@dataclass(frozen=True, slots=True)
-class AiterRelease:
+class AiterRelease(NamedTuple):
     """One point in aiter's history.
 
     Attributes:
@@ -65,6 +64,7 @@ _V0_1_13 = AiterSource(
 _V0_1_16 = replace(
     _V0_1_13,
     gluon_archs=("gfx942", "gfx950", "gfx1250"),
+    fp8_archs=("gfx942", "gfx950", "gfx1200", "gfx1201", "gfx1250"),
     gate_triton="3.6.0",
     gate_escape="AITER_USE_SYSTEM_TRITON",
 )

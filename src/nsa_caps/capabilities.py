@@ -6,7 +6,6 @@ nothing on the way to JSON and back. `None` always means *not known*, never *no*
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping  # noqa: TC003 records.py resolves the annotations at run time
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -273,7 +272,7 @@ class Capabilities:
 
     def to_dict(self) -> dict[str, Any]:
         """Return this as plain JSON values, by `schemas/capabilities.json`."""
-        from nsa_caps.records import to_plain
+        from nsa_caps.records import to_plain  # noqa: PLC0415 only snapshots need it, and an engine makes none
 
         plain: dict[str, Any] = to_plain(self)
         return plain
@@ -285,12 +284,14 @@ class Capabilities:
         Raises:
             SnapshotError: the document has another schema version, or a field of the wrong name or type.
         """
-        from nsa_caps.records import from_plain
+        from nsa_caps.records import from_plain  # noqa: PLC0415 as above
 
         return from_plain(cls, document)
 
     def to_json(self) -> str:
         """Return this as JSON text, keys sorted, one field a line."""
+        import json  # noqa: PLC0415 3 ms that an engine's start-up does without
+
         return json.dumps(self.to_dict(), indent=2, sort_keys=True)
 
     @classmethod
@@ -300,6 +301,8 @@ class Capabilities:
         Raises:
             SnapshotError: the text is no JSON, or no snapshot.
         """
+        import json  # noqa: PLC0415 as above
+
         try:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:

@@ -10,9 +10,11 @@ from nsa_caps.capabilities import AotBundle, Capabilities, Device, Package
 from nsa_caps.switches import VARIABLES, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nsa_caps.request import Request
 
-__all__ = ["Change", "ChangeKind"]
+__all__ = ["Change", "ChangeKind", "with_variables"]
 
 ChangeKind: TypeAlias = Literal[
     "set", "unset", "triton", "aiter", "package", "arch", "keep-arch", "page-size", "advice"
@@ -77,8 +79,7 @@ class Change:
                 package = _installed(caps.aiter, release.version)
                 return caps.replace(aiter=package, aiter_source=release.source, aot_bundle=AotBundle()), request
             case "package":
-                package = _installed(getattr(caps, self.name), None)
-                return caps.replace(**{package.name: package}), request
+                return caps.replace(**{self.name: _installed(getattr(caps, self.name), None)}), request
             case "arch":
                 return caps.replace(
                     devices=(Device(0, self.value or "", "what-if"),), rocminfo_arch=self.value
@@ -96,9 +97,18 @@ def _with_variable(caps: Capabilities, name: str, value: str | None) -> Capabili
     variables = {key: text for key, text in caps.variables.items() if key != name}
     if value is not None and name in VARIABLES:
         variables[name] = value
-    switches, notes = resolve(variables, caps.engine)
+    return with_variables(caps, variables, caps.engine)
+
+
+def with_variables(caps: Capabilities, variables: Mapping[str, str], engine: str) -> Capabilities:
+    """Return the machine with these variables, as `engine` reads them.
+
+    Raises:
+        UnknownEngineError: the engine has no switches here.
+    """
+    switches, notes = resolve(variables, engine)
     kept = tuple(note for note in caps.notes if note.probe != "switches")
-    return caps.replace(variables=variables, switches=switches, notes=kept + notes)
+    return caps.replace(engine=engine, variables=variables, switches=switches, notes=kept + notes)
 
 
 def _installed(package: Package, version: str | None) -> Package:

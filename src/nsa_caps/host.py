@@ -59,7 +59,8 @@ class Host:
         """Return the machine and process that this runs in."""
         return cls(
             environ=MappingProxyType(dict(os.environ)),
-            search_path=tuple(entry or os.getcwd() for entry in sys.path),
+            # A dot, not its name: the working folder may have been deleted.
+            search_path=tuple(entry or os.curdir for entry in sys.path),
             modules=sys.modules,
         )
 
@@ -80,16 +81,14 @@ class Host:
                 may not be read.
         """
         try:
-            # O_NONBLOCK: opening a named pipe would otherwise wait for a writer for ever.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            data = _read_regular(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except UnreadableError:
+            raise
         except (OSError, ValueError) as error:
             raise UnreadableError(path, _why(error)) from error
-        try:
-            return _decode(path, _read_regular(path, descriptor))
-        finally:
-            os.close(descriptor)
+        return _decode(path, data)
 
     def list_folder(self, path: str) -> tuple[str, ...]:
         """Return the names in a folder, sorted; nothing where there is no such folder.
@@ -143,24 +142,26 @@ def _why(error: OSError | ValueError) -> str:
     return str(error)
 
 
-def _read_regular(path: str, descriptor: int) -> bytes:
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError(path, "not a regular file")
-        if status.st_size > _LARGEST_FILE:
-            raise UnreadableError(path, f"{status.st_size} bytes, more than the {_LARGEST_FILE} that are read")
+def _read_regular(path: str) -> bytes:
+    # Opening a device may act on it (a watchdog starts to count), so it is looked at first.
+    _check_regular(path, os.stat(path))
+    # O_NONBLOCK: should a named pipe have taken its place, opening would wait for a writer for ever.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        _check_regular(path, os.fstat(stream.fileno()))
         # Files below /sys say 4096 bytes and hold less: read to the end, not to the size.
-        with os.fdopen(os.dup(descriptor), "rb") as stream:
-            return stream.read(_LARGEST_FILE)
-    except OSError as error:
-        if isinstance(error, UnreadableError):
-            raise
-        raise UnreadableError(path, _why(error)) from error
+        return stream.read(_LARGEST_FILE)
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError(path, "not a regular file")
+    if status.st_size > _LARGEST_FILE:
+        raise UnreadableError(path, f"{status.st_size} bytes, more than the {_LARGEST_FILE} that are read")
 
 
 def _decode(path: str, data: bytes) -> str:
     try:
-        return data.decode("utf-8")
+        # Python itself passes over a byte order mark.
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableError(path, f"not UTF-8 at byte {error.start}") from error

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import warnings
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.pages import PageFormat
-from nsa_caps.policy import Decision, decide, find_row
-from nsa_caps.probes import probe
-from nsa_caps.requirements import dialect
+from nsa_caps.policy import Decision, decide, find_row, page_format
 from nsa_caps.rows import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import ModuleType
+
+    from torch import Tensor
 
     from nsa_caps.capabilities import Capabilities
+    from nsa_caps.pages import PageFormat
     from nsa_caps.reasons import Reason
     from nsa_caps.request import Request
     from nsa_caps.rows import Row
 
-__all__ = ["ForcedRowWarning", "IndexerLayout", "NoUsableLayoutError", "get_indexer_layout", "select_indexer_layout"]
+__all__ = [
+    "ForcedRowWarning",
+    "IndexerLayout",
+    "KernelLoadError",
+    "NoUsableLayoutError",
+    "select_indexer_layout",
+]
 
 
 class NoUsableLayoutError(NsaCapsError, RuntimeError):
@@ -41,6 +48,21 @@ class NoUsableLayoutError(NsaCapsError, RuntimeError):
     def reasons(self) -> tuple[Reason, ...]:
         """The reasons of all rows, best row first."""
         return tuple(reason for verdict in self.decision.verdicts for reason in verdict.reasons)
+
+
+class KernelLoadError(NsaCapsError, RuntimeError):
+    """A row's kernels could not be imported; the cause is chained.
+
+    Attributes:
+        layout: the layout whose kernels they are.
+        module: the module that did not load.
+    """
+
+    def __init__(self, layout: IndexerLayout, module: str, error: Exception) -> None:
+        cause = f"{type(error).__name__}: {error}"
+        super().__init__(f"{module}, the kernels of {layout.row}, did not load: {cause}\n\n{layout.explain()}")
+        self.layout = layout
+        self.module = module
 
 
 class ForcedRowWarning(UserWarning):
@@ -85,15 +107,148 @@ class IndexerLayout:
         """Return the decision in words."""
         return self.decision.explain()
 
+    def page_table(self, metadata: object) -> Tensor:
+        """Return the page table that the engine's metadata holds for this layout's pages.
+
+        Args:
+            metadata: an object with SGLang's getters `get_page_table_1` and `get_page_table_64`.
+
+        Returns:
+            int32 `[batch, max_pages]`.
+
+        Raises:
+            PageTableError: the metadata has no such getter, or it gave no table.
+        """
+        from nsa_caps.page_table import from_metadata  # noqa: PLC0415 brings nothing heavy, but no start-up needs it
+
+        return from_metadata(metadata, self.page_size, self.model_page_size // self.page_size)
+
+    def gather(
+        self,
+        cache: Tensor,
+        page_table: Tensor,
+        cu_seq_lens: Tensor,
+        *,
+        total_tokens: int,
+        out: tuple[Tensor, Tensor] | None = None,
+        checked: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Read the keys of a batch of requests out of their pages, whole and next to each other.
+
+        Waits for no device unless `checked`, so that it can be captured in a graph.
+
+        Args:
+            cache: uint8 `[pages, page_bytes]`, or the views of it that engines hold.
+            page_table: int32 `[batch, max_pages]`.
+            cu_seq_lens: int32 `[batch + 1]`: request r's rows are `cu_seq_lens[r]` to `cu_seq_lens[r + 1]`.
+            total_tokens: rows to write at most.
+            out: keys and scales to write into; rows beyond `cu_seq_lens[-1]` are left as they are.
+            checked: also refuse pages beyond the cache; waits for the device.
+
+        Returns:
+            fp8 keys of the format's dialect `[total_tokens, head_dim]` and float32 scales `[total_tokens]`.
+
+        Raises:
+            KernelLoadError: this row's kernels cannot be loaded.
+            KernelArgumentError: an argument does not fit; nothing was launched.
+        """
+        kernels = self._kernels(_row_of(self).kernels)
+        found: tuple[Tensor, Tensor] = kernels.gather(
+            cache, page_table, cu_seq_lens, total_tokens=total_tokens, out=out, fmt=self.format, checked=checked
+        )
+        return found
+
+    def store(self, cache: Tensor, slots: Tensor, keys: Tensor, scales: Tensor, *, checked: bool = False) -> None:
+        """Write quantised keys into their slots.
+
+        Args:
+            cache: as in `gather`.
+            slots: int64 `[tokens]`, page x page_size + slot in the page; negative ones are skipped.
+            keys: fp8 of the format's dialect, or uint8, `[tokens, head_dim]`.
+            scales: float32 `[tokens]`.
+            checked: also refuse slots beyond the cache; waits for the device.
+
+        Raises:
+            KernelLoadError: this row's kernels cannot be loaded.
+            KernelArgumentError: an argument does not fit; nothing was launched.
+        """
+        self._kernels(_row_of(self).kernels).store(cache, slots, keys, scales, fmt=self.format, checked=checked)
+
+    def quantise_and_store(self, cache: Tensor, slots: Tensor, keys: Tensor, *, checked: bool = False) -> None:
+        """Quantise keys and write them into their slots, in one pass.
+
+        Args:
+            cache: as in `gather`.
+            slots: as in `store`.
+            keys: bf16, fp16 or fp32 `[tokens, head_dim]`.
+            checked: as in `store`.
+
+        Raises:
+            KernelLoadError: this row's kernels cannot be loaded.
+            KernelArgumentError: an argument does not fit; nothing was launched.
+        """
+        self._kernels(_row_of(self).kernels).quantise_and_store(cache, slots, keys, fmt=self.format, checked=checked)
+
+    def logits(
+        self,
+        q: Tensor,
+        cache: Tensor,
+        weights: Tensor,
+        context_lens: Tensor,
+        page_table: Tensor,
+        max_model_len: int,
+        *,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Score every cached token of every request: `sum_h w[h] * relu(q[h] . k[t]) * scale[t]`.
+
+        Args:
+            q: fp8 of the format's dialect `[batch, next_n, heads, head_dim]`.
+            cache: as in `gather`.
+            weights: float32 `[batch * next_n, heads]`.
+            context_lens: int32 `[batch]`.
+            page_table: int32 `[batch, max_pages]`.
+            max_model_len: columns of the result.
+            out: float32 `[batch * next_n, max_model_len]` to write into.
+
+        Returns:
+            float32 `[batch * next_n, max_model_len]`, `-inf` outside the context.
+
+        Raises:
+            KernelLoadError: this row's kernels cannot be loaded.
+            KernelArgumentError: an argument does not fit; nothing was launched.
+        """
+        kernels = self._kernels(_row_of(self).logits_kernels)
+        scores: Tensor = kernels.logits(
+            q, cache, weights, context_lens, page_table, max_model_len, fmt=self.format, out=out, **self.logits_options
+        )
+        return scores
+
+    def _kernels(self, module: str) -> Any:
+        try:
+            return _load(module)
+        # Whatever an import of aiter or Triton raises: RuntimeError, KeyError, ImportError, OSError.
+        except Exception as error:
+            raise KernelLoadError(self, module, error) from error
+
     def to_dict(self) -> dict[str, Any]:
         """Return this as plain JSON values, by `schemas/report.json`."""
-        from nsa_caps.report import layout_document
+        from nsa_caps.report import layout_document  # noqa: PLC0415 engines select at start-up and seldom print
 
         return layout_document(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was decided from, since kernels and tables are not data."""
         return (select_indexer_layout, (self.decision.caps, self.decision.request))
+
+
+@cache
+def _load(module: str) -> ModuleType:
+    return import_module(module)
+
+
+def _row_of(layout: IndexerLayout) -> Row:
+    return find_row(layout.row, layout.decision.rows)
 
 
 def select_indexer_layout(
@@ -111,70 +266,12 @@ def select_indexer_layout(
         UnknownRowError: the request, or NSA_CAPS_ROW, names a row that there is none of.
     """
     decision = decide(caps, request, rows)
-    spoken = dialect(caps)
-    if decision.chosen is None or spoken is None:
+    row = None if decision.chosen is None else find_row(decision.chosen, rows)
+    pages = None if row is None else page_format(caps, decision.request, row)
+    if row is None or pages is None:
         raise NoUsableLayoutError(decision)
-    row, page_size, request = (
-        find_row(decision.chosen, rows),
-        decision.verdict(decision.chosen).page_size,
-        decision.request,
-    )
     if decision.forced:
         reasons = "; ".join(map(str, decision.verdict(row.name).reasons))
         warnings.warn(f"NSA_CAPS_ROW_FORCE takes {row.name} against: {reasons}", ForcedRowWarning, stacklevel=2)
-    page_format = PageFormat(
-        page_size=page_size,
-        order=row.order,
-        head_dim=request.head_dim,
-        quant_block_size=request.quant_block_size,
-        dialect=spoken,
-    )
-    return IndexerLayout(
-        row.name, page_format, page_size * request.index_kpool, row.logits_options(page_size), decision
-    )
-
-
-class _OncePerEngine:
-    """`probe` and `select_indexer_layout`, once per process and engine."""
-
-    def __init__(self) -> None:
-        self._renew()
-        # A child may see other GPUs than its parent, and a lock that another thread held at the fork would never open.
-        os.register_at_fork(after_in_child=self._renew)
-
-    def __call__(self, *, engine: str = "sglang") -> IndexerLayout:
-        """Return the layout of this process for an engine; thread-safe, and decided anew in a forked child.
-
-        Raises:
-            NoUsableLayoutError: every row is out.
-            UnknownEngineError: the engine has no switches here.
-        """
-        layout = self._layouts.get(engine)
-        return self._decide(engine) if layout is None else layout
-
-    def cache_clear(self) -> None:
-        """Forget every decision, so that the next call probes again."""
-        self._renew()
-
-    def _renew(self) -> None:
-        self._layouts: dict[str, IndexerLayout] = {}
-        self._lock = threading.Lock()
-
-    def _decide(self, engine: str) -> IndexerLayout:
-        with self._lock:
-            if engine not in self._layouts:
-                caps = probe(engine=engine)
-                self._layouts[engine] = select_indexer_layout(caps, rows=_rows(caps))
-            return self._layouts[engine]
-
-
-def _rows(caps: Capabilities) -> tuple[Row, ...]:
-    """Return the table, with third parties' rows before this library's where plugins are asked for."""
-    if not caps.switches["plugins"].value:
-        return ROWS
-    from nsa_caps.plugins import load_plugins
-
-    return (*load_plugins("nsa_caps.rows", []), *ROWS)
-
-
-get_indexer_layout = _OncePerEngine()
+    model_page_size = pages.page_size * decision.request.index_kpool
+    return IndexerLayout(row.name, pages, model_page_size, row.logits_options(pages.page_size), decision)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nsa_caps.changes import Change
 from nsa_caps.explain import explain
+from nsa_caps.pages import PageFormat, PageFormatError
 from nsa_caps.reasons import Reason, Verdict
 from nsa_caps.request import Request, RequestError
 from nsa_caps.requirements import dialect
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from nsa_caps.capabilities import Capabilities
     from nsa_caps.rows import Row
 
-__all__ = ["Decision", "Request", "RequestError", "RowVerdict", "UnknownRowError", "decide", "find_row"]
+__all__ = ["Decision", "Request", "RequestError", "RowVerdict", "UnknownRowError", "decide", "find_row", "page_format"]
 
 # No machine in the test matrix needs more than four changes; a search that finds none ends.
 _MOST_CHANGES = 5
@@ -43,7 +44,7 @@ class RowVerdict:
     """
 
     row: str
-    verdict: Verdict | str
+    verdict: Verdict
     page_size: int
     reasons: tuple[Reason, ...] = ()
 
@@ -137,8 +138,8 @@ class _Plan:
         )
 
 
-def find_row(name: str, rows: tuple[Row, ...] = ROWS) -> Row:
-    """Return the row of a name.
+def find_row(name: str, rows: tuple[Row, ...] = ROWS, where: str = "") -> Row:
+    """Return the row of a name, which was given `where`.
 
     Raises:
         UnknownRowError: there is none.
@@ -146,7 +147,7 @@ def find_row(name: str, rows: tuple[Row, ...] = ROWS) -> Row:
     for row in rows:
         if row.name == name:
             return row
-    raise UnknownRowError(f"there is no row {name!r}; there are {', '.join(row.name for row in rows)}")
+    raise UnknownRowError(f"{where}there is no row {name!r}; there are {', '.join(row.name for row in rows)}")
 
 
 def decide(caps: Capabilities, request: Request | None = None, rows: tuple[Row, ...] = ROWS) -> Decision:
@@ -165,10 +166,10 @@ def decide(caps: Capabilities, request: Request | None = None, rows: tuple[Row, 
         find_row(name, rows)
     forced_name = _forced_row(caps)
     if forced_name:
-        find_row(forced_name, rows)
+        find_row(forced_name, rows, "NSA_CAPS_ROW: ")
     verdicts = tuple(_judge(row, caps, request, forced_name) for row in rows)
     chosen = next((verdict.row for verdict in verdicts if verdict.verdict == "met"), None)
-    override = chosen is None and bool(forced_name) and _may_override(caps, request, forced_name)
+    override = chosen is None and bool(forced_name) and _may_override(caps, request, find_row(forced_name, rows))
     return Decision(caps, request, verdicts, forced_name if override else chosen, forced=override, rows=rows)
 
 
@@ -177,11 +178,28 @@ def _forced_row(caps: Capabilities) -> str:
     return str(switch.value) if switch is not None and switch.value else ""
 
 
-def _may_override(caps: Capabilities, request: Request, name: str) -> bool:
-    """Return whether a refused row may be taken: not one that the engine cannot run, nor without an fp8 dialect."""
+def page_format(caps: Capabilities, request: Request, row: Row) -> PageFormat | None:
+    """Return the bytes of one page under a row; None where the GPUs have no one dialect, or no such page exists."""
+    spoken = dialect(caps)
+    if spoken is None:
+        return None
+    try:
+        return PageFormat(
+            page_size=row.page_size if request.page_size is None else request.page_size,
+            order=row.order,
+            head_dim=request.head_dim,
+            quant_block_size=request.quant_block_size,
+            dialect=spoken,
+        )
+    except PageFormatError:
+        return None
+
+
+def _may_override(caps: Capabilities, request: Request, row: Row) -> bool:
+    """Return whether a refused row may be taken: not one that the engine cannot run, nor one without a page format."""
     switch = caps.switches.get("row_force")
-    allowed = request.rows is None or name in request.rows
-    return switch is not None and switch.value is True and allowed and dialect(caps) is not None
+    allowed = request.rows is None or row.name in request.rows
+    return switch is not None and switch.value is True and allowed and page_format(caps, request, row) is not None
 
 
 def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVerdict:
@@ -190,7 +208,7 @@ def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVe
     reasons = tuple(reason for reason in found if reason is not None)
     if not reasons:
         return RowVerdict(row.name, "met", page_size)
-    verdict = "unmet" if any(reason.verdict == "unmet" for reason in reasons) else "unknown"
+    verdict: Verdict = "unmet" if any(reason.verdict == "unmet" for reason in reasons) else "unknown"
     return RowVerdict(row.name, verdict, page_size, reasons)
 
 

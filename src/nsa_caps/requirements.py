@@ -5,6 +5,7 @@ Unmet and unknown come with a `Reason`. Those of aiter's rows are in `aiter_requ
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Protocol
 
 from nsa_caps.changes import Change
@@ -93,7 +94,7 @@ def nvidia_archs(wanted: str, takes: Callable[[int], bool]) -> Requirement:
     """Need every visible GPU to have a compute capability (90 for sm_90) that `takes` accepts."""
 
     def check(caps: Capabilities, _: Request) -> Reason | None:
-        others = [arch for arch in caps.archs or () if not (arch.startswith("sm_") and takes(int(arch[3:])))]
+        others = [arch for arch in caps.archs or () if (sm := _compute_capability(arch)) is None or not takes(sm)]
         if not others:
             return None
         return Reason(
@@ -101,6 +102,11 @@ def nvidia_archs(wanted: str, takes: Callable[[int], bool]) -> Requirement:
         )
 
     return check
+
+
+def _compute_capability(arch: str) -> int | None:
+    """Return 90 for sm_90, None for what is none of NVIDIA's."""
+    return int(arch[3:]) if re.fullmatch(r"sm_[0-9]{2,3}", arch) else None
 
 
 # Compiled for by tests/kernels with Triton 3.8.0; gfx9 below 90a has no tests, DCU's gfx92x and gfx93x no Triton here.
@@ -111,8 +117,9 @@ _PORTABLE_AMD = ("gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1102", 
 def portable_archs(caps: Capabilities, _: Request) -> Reason | None:
     """Need GPUs that this library's Triton kernels were compiled for: sm_80 and later, and AMD's from gfx90a on."""
     for arch in caps.archs or ():
-        if arch.startswith("sm_"):
-            if int(arch[3:]) < 80:
+        sm = _compute_capability(arch)
+        if sm is not None:
+            if sm < 80:
                 # Triton itself supports compute capability 8.0 and later.
                 return Reason(
                     "device.arch", "unmet", arch, "sm_80 or later", _where(caps, arch), keep_only(caps, [arch])

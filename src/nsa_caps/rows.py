@@ -27,7 +27,8 @@ class Row:
         summary: what it is and what it costs against the best, in one line.
         page_size: index slots a page where the request names none.
         order: how the keys of a page lie.
-        kernels: the module that holds its store, gather and logits kernels.
+        kernels: the module that holds its store and gather.
+        logits_kernels: the module that holds its logits.
         logits_options: the keyword arguments that its logits kernel takes, by page size.
         requirements: what must hold; all of it is checked, not up to the first that fails.
     """
@@ -37,6 +38,7 @@ class Row:
     page_size: int
     order: Order
     kernels: str
+    logits_kernels: str
     logits_options: Callable[[int], Mapping[str, Any]]
     requirements: tuple[Requirement, ...]
 
@@ -67,6 +69,7 @@ ROWS: tuple[Row, ...] = (
         page_size=64,
         order="tiles",
         kernels="nsa_caps.kernels.aiter",
+        logits_kernels="nsa_caps.kernels.aiter",
         logits_options=lambda page_size: {"Preshuffle": True, "KVBlockSize": page_size},
         requirements=(
             *_AITER,
@@ -85,10 +88,11 @@ ROWS: tuple[Row, ...] = (
         page_size=64,
         order="flat",
         kernels="nsa_caps.kernels.aiter",
+        logits_kernels="nsa_caps.kernels.aiter",
         logits_options=lambda page_size: {"Preshuffle": False, "KVBlockSize": page_size},
         requirements=(
             *_AITER,
-            aiter.source_shows("plain_pages"),
+            aiter.source_shows("plain_pages", "chunk_rule"),
             need.switch_on("use_aiter", "switch.aiter-off"),
             aiter.plain_takes_pages,
             gluon.gluon_inactive,
@@ -103,6 +107,7 @@ ROWS: tuple[Row, ...] = (
         page_size=1,
         order="flat",
         kernels="nsa_caps.kernels.aiter",
+        logits_kernels="nsa_caps.kernels.aiter",
         logits_options=lambda _: {"Preshuffle": False, "KVBlockSize": 1},
         requirements=(
             *_AITER,
@@ -118,6 +123,7 @@ ROWS: tuple[Row, ...] = (
         page_size=64,
         order="flat",
         kernels="nsa_caps.kernels.deep_gemm",
+        logits_kernels="nsa_caps.kernels.deep_gemm",
         logits_options=_no_options,
         requirements=(
             need.platform_is("cuda"),
@@ -136,6 +142,7 @@ ROWS: tuple[Row, ...] = (
         page_size=64,
         order="flat",
         kernels="nsa_caps.kernels.portable",
+        logits_kernels="nsa_caps.kernels.portable_logits",
         logits_options=_no_options,
         requirements=(
             need.platform_is("cuda", "rocm"),
@@ -154,6 +161,7 @@ ROWS: tuple[Row, ...] = (
         page_size=64,
         order="flat",
         kernels="nsa_caps.kernels.reference",
+        logits_kernels="nsa_caps.kernels.reference_logits",
         logits_options=_no_options,
         requirements=(
             need.package_found("torch", "torch"),

@@ -5,8 +5,7 @@ A value that two consumers read differently becomes a note. The grammars are tho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from nsa_caps.capabilities import Note, Switch
 from nsa_caps.errors import NsaCapsError
@@ -44,8 +43,7 @@ _FAILS = _Unreadable(fails=True)
 _Parsed: TypeAlias = "bool | str | _Unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Grammar:
+class Grammar(NamedTuple):
     """How one consumer reads a variable's text.
 
     Attributes:
@@ -117,8 +115,7 @@ _ALL_GRAMMARS = (
 GRAMMARS: Mapping[str, Grammar] = {grammar.name: grammar for grammar in _ALL_GRAMMARS}
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One variable that a switch may come from.
 
     Attributes:
@@ -136,8 +133,7 @@ class Reading:
     remark: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SwitchRow:
+class SwitchRow(NamedTuple):
     """One switch: what it decides, its default, and the variables it comes from, the first one set deciding.
 
     Attributes:

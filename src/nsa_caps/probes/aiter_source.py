@@ -17,7 +17,7 @@ from nsa_caps.probes.packages import aiter_folder
 from nsa_caps.probes.python_source import SourceError, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from nsa_caps.host import Host
 
@@ -29,8 +29,8 @@ _GFX_MAPS = ("jit/utils/build_targets.py", "jit/utils/chip_info.py")
 
 # The test of the module-level `if` that lets gluon in, and how it compares Triton's version.
 _TRITON_TESTS = {
-    re.compile(r"triton\.__version__ >= '([\d.]+)'"): "text",
-    re.compile(r"triton_version >= Version\('([\d.]+)'\)"): "base_version",
+    r"triton\.__version__ >= '([\d.]+)'": "text",
+    r"triton_version >= Version\('([\d.]+)'\)": "base_version",
 }
 _BASE_VERSION = "triton_version = Version(Version(triton.__version__).base_version)"
 _AOT_VARIABLE = "enable_aot_gluon_pa_mqa_logits = enable_aot_gluon_pa_mqa_logits == '1'"
@@ -48,6 +48,8 @@ _CHUNK_RULES = {
     "ChunkK % KVBlockSize == 0": "divides",
     "ChunkK % KVBlockSize == 0 or KVBlockSize % ChunkK == 0": "either",
 }
+# Assertions on the page size beside the chunk rule: it is the cache's own; tiles; the plain kernel's single token.
+_OTHER_PAGE_RULES = {"block_Size == KVBlockSize", "KVBlockSize % 16 == 0", "KVBlockSize == 1"}
 # How the wrapper sets WavePerEU on gfx1250, and what the preshuffle kernel then gets at head dim 128.
 _GFX1250_WAVES = {
     "if get_gfx() == 'gfx1250' and (not Preshuffle):\n    WavePerEU = 1": 2,
@@ -56,15 +58,15 @@ _GFX1250_WAVES = {
 }
 _GATE_VERSION = "_triton_version = Version(triton.__version__.split('+')[0])"
 _GATE_TEST = "_triton_version < _min_version"
-_GATE_ESCAPE = re.compile(r"int\(os\.environ\.get\('(\w+)', (?:0|'0')\)\)(?: != 0)?")
+_GATE_ESCAPE = r"int\(os\.environ\.get\('(\w+)', (?:0|'0')\)\)(?: != 0)?"
 # aiter#2879 gave both the argument `preshuffle`.
 _CACHE_KERNELS = {
     "indexer_k_quant_and_cache": "store_preshuffle",
     "cp_gather_indexer_k_quant_cache": "gather_preshuffle",
 }
-_MFMA_LAYOUT = re.compile(r"AMDMFMALayout\(\s*version=(\w+),\s*instr_shape=\[([^\]]*)\]")
-_GLUON_KERNEL = re.compile(r"^def _gluon_deepgemm_fp8_paged_mqa_logits(\w*)\(", re.MULTILINE)
-_GLUON_IMPORT = re.compile(r"^(?:from|import) (?:aiter\.ops)?\.triton\.gluon\b", re.MULTILINE)
+_MFMA_LAYOUT = r"AMDMFMALayout\(\s*version=(\w+),\s*instr_shape=\[([^\]]*)\]"
+_GLUON_KERNEL = r"(?m)^def _gluon_deepgemm_fp8_paged_mqa_logits(\w*)\("
+_GLUON_IMPORT = r"(?m)^(?:from|import) (?:aiter\.ops)?\.triton\.gluon\b"
 
 
 def aiter_source(host: Host) -> Mapping[str, Any]:
@@ -135,12 +137,16 @@ def _triton_gate(module: ast.Module, compile_function: ast.FunctionDef | None) -
     ((branch, comparison, version),) = branches
     if comparison == "base_version" and _BASE_VERSION not in statements:
         return
+    if _refuses([node for node in module.body if node is not branch] + branch.body):
+        return
     new, old = _assigned(branch.body), _assigned(branch.orelse)
     yield "triton_comparison", comparison
     yield "gluon_triton", version
     yield "triton_gap", _gap(branch.orelse)
+    # Assigned a third time, a switch is something else.
+    assigned = [node.id for node in ast.walk(module) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
     switches = [
-        (new.get(name, ""), old.get(name, ""))
+        (new.get(name, ""), old.get(name, "")) if assigned.count(name) == 2 else ("", "")
         for name in ("enable_gluon_pa_mqa_logits", "enable_jit_gluon_pa_mqa_logits_kernel")
     ]
     yield "arch_gate", _GLUON_SWITCHES.get(switches[0])
@@ -152,13 +158,19 @@ def _triton_gate(module: ast.Module, compile_function: ast.FunctionDef | None) -
 def _triton_test(node: ast.If) -> tuple[str, str] | None:
     test = ast.unparse(node.test)
     for shape, comparison in _TRITON_TESTS.items():
-        if match := shape.fullmatch(test):
+        if match := re.fullmatch(shape, test):
             return comparison, match[1]
     return None
 
 
 def _assigned(body: list[ast.stmt]) -> dict[str, str]:
     return {ast.unparse(node.targets[0]): ast.unparse(node.value) for node in body if isinstance(node, ast.Assign)}
+
+
+def _refuses(body: list[ast.stmt]) -> bool:
+    """Return whether statements that run at import raise or assert."""
+    code = [node for node in body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    return any(isinstance(node, (ast.Raise, ast.Assert)) for statement in code for node in ast.walk(statement))
 
 
 def _gap(old: list[ast.stmt]) -> str | None:
@@ -186,22 +198,21 @@ def _imports(body: list[ast.stmt], name: str) -> bool:
 
 def _asserted_archs(module: ast.Module, compile_function: ast.FunctionDef) -> tuple[str, ...] | None:
     """Return the archs of the compile function's assertion on `gfx_version`, written in or by the module's tuple."""
-    named = _assigned(module.body)
-    for node in compile_function.body:
-        if isinstance(node, ast.Assert) and "gfx_version" in (test := ast.unparse(node.test)):
-            if match := re.fullmatch(r"gfx_version in (_\w+)", test):
-                test = named.get(match[1], "")
-            if re.fullmatch(
-                r"gfx_version == '\w+'( or gfx_version == '\w+')*|(gfx_version in )?\('\w+'(, '\w+')*,?\)", test
-            ):
-                return tuple(re.findall(r"'(gfx\w+)'", test)) or None
+    assertions = [ast.unparse(node.test) for node in compile_function.body if isinstance(node, ast.Assert)]
+    if len(assertions) != 1:
+        return None
+    (test,) = assertions
+    if match := re.fullmatch(r"gfx_version in (_\w+)", test):
+        test = _assigned(module.body).get(match[1], "")
+    if re.fullmatch(r"gfx_version == '\w+'( or gfx_version == '\w+')*|(gfx_version in )?\('\w+'(, '\w+')*,?\)", test):
+        return tuple(re.findall(r"'(gfx\w+)'", test)) or None
     return None
 
 
 def _page_rules(entry: ast.FunctionDef) -> Iterator[tuple[str, Any]]:
     assertions = {ast.unparse(node.test) for node in ast.walk(entry) if isinstance(node, ast.Assert)}
-    rules = assertions & _CHUNK_RULES.keys()
-    yield "chunk_rule", _CHUNK_RULES[rules.pop()] if len(rules) == 1 else None
+    rules = {test for test in assertions if "KVBlockSize" in test} - _OTHER_PAGE_RULES
+    yield "chunk_rule", _CHUNK_RULES.get(rules.pop()) if len(rules) == 1 else None
     yield "gfx1250_waves", _gfx1250_waves(entry)
     plain = [
         node
@@ -245,9 +256,9 @@ def _arch_map(files: _Files) -> Iterator[tuple[str, Any]]:
                 and ast.unparse(node.targets[0]) == "GFX_MAP"
                 and isinstance(node.value, ast.Dict)
             ):
-                values = [value.value for value in node.value.values if isinstance(value, ast.Constant)]
+                names = _texts(node.value.values)
                 # 0 maps to the word `native`, which is no arch.
-                yield "known_archs", tuple(str(value) for value in values if str(value).startswith("gfx"))
+                yield "known_archs", names and tuple(name for name in names if name != "native")
                 return
 
 
@@ -260,7 +271,13 @@ def _fp8_archs(files: _Files) -> Iterator[tuple[str, Any]]:
             and ast.unparse(node.targets[0]) == "defaultDtypes"
             and isinstance(node.value, ast.Dict)
         ):
-            yield "fp8_archs", tuple(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
+            yield "fp8_archs", _texts(node.value.keys)
+
+
+def _texts(nodes: Sequence[ast.expr | None]) -> tuple[str, ...] | None:
+    """Return the texts that literals hold; None where one is no literal, so that no name is missing."""
+    texts = tuple(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return texts if len(texts) == len(nodes) else None
 
 
 def _gate(files: _Files) -> Iterator[tuple[str, Any]]:
@@ -272,16 +289,18 @@ def _gate(files: _Files) -> Iterator[tuple[str, Any]]:
     module = files.tree(name)
     if module is None:
         return
-    nodes = list(ast.walk(module))
-    if not any(isinstance(node, (ast.Raise, ast.Assert)) for node in nodes):
+    # Only a file without code has no gate: what it imports might raise as well.
+    if all(isinstance(node, ast.Expr) for node in module.body):
         yield from (("gate_triton", "none"), ("gate_escape", "none"))
         return
+    nodes = list(ast.walk(module))
     statements = {ast.unparse(node) for node in nodes if isinstance(node, ast.Assign)}
     minimum = [
         match[1] for text in statements if (match := re.fullmatch(r"_min_version = Version\('([\d.]+)'\)", text))
     ]
     tests = [node for node in nodes if isinstance(node, ast.If) and ast.unparse(node.test) == _GATE_TEST]
-    if len(minimum) != 1 or len(tests) != 1 or _GATE_VERSION not in statements:
+    refusals = [node for node in nodes if isinstance(node, (ast.Raise, ast.Assert))]
+    if len(minimum) != 1 or len(tests) != 1 or len(refusals) != 1 or _GATE_VERSION not in statements:
         return
     yield "gate_triton", minimum[0]
     yield "gate_escape", _escape(tests[0])
@@ -292,7 +311,7 @@ def _escape(test: ast.If) -> str | None:
     if any(isinstance(node, ast.Raise) for node in test.body):
         return "none"
     for node in test.body:
-        if isinstance(node, ast.If) and (match := _GATE_ESCAPE.fullmatch(ast.unparse(node.test))):
+        if isinstance(node, ast.If) and (match := re.fullmatch(_GATE_ESCAPE, ast.unparse(node.test))):
             return match[1]
     return None
 
@@ -301,7 +320,7 @@ def _imports_gluon(files: _Files) -> Iterator[tuple[str, Any]]:
     """Read whether `import aiter` runs the gate: `ops/attention.py`, which it imports, takes a gluon kernel."""
     text = files.text("ops/attention.py")
     if text is not None:
-        yield "package_imports_gluon", _GLUON_IMPORT.search(text) is not None
+        yield "package_imports_gluon", re.search(_GLUON_IMPORT, text) is not None
 
 
 def _gluon_kernels(files: _Files) -> Iterator[tuple[str, Any]]:
@@ -309,12 +328,12 @@ def _gluon_kernels(files: _Files) -> Iterator[tuple[str, Any]]:
     text = files.text("ops/triton/gluon/pa_mqa_logits.py")
     if text is None:
         return
-    starts = [(match[1].strip("_") or "base", match.start()) for match in _GLUON_KERNEL.finditer(text)]
+    starts = [(match[1].strip("_") or "base", match.start()) for match in re.finditer(_GLUON_KERNEL, text)]
     ends = [start for _, start in starts[1:]] + [len(text)]
     bodies = {name: text[start:end] for (name, start), end in zip(starts, ends, strict=True)}
     if not {"base", "preshuffle"} <= bodies.keys():
         return
-    layouts = {name: _MFMA_LAYOUT.findall(bodies[name]) for name in ("base", "preshuffle")}
+    layouts = {name: re.findall(_MFMA_LAYOUT, bodies[name]) for name in ("base", "preshuffle")}
     if not all(layouts.values()):
         return
     versions = {version for found in layouts.values() for version, _ in found}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.capabilities import AotBundle, AotKernel, Note
@@ -47,6 +46,8 @@ def _stem(name: str) -> str | None:
 
 
 def _kernel(host: Host, location: str, name: str, stem: str, notes: list[Note]) -> AotKernel:
+    import json  # noqa: PLC0415 no release ships a bundle, so that hardly any machine pays
+
     path = f"{location}/{name}/{stem}"
     try:
         text = host.read_text(path + ".json")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import errno
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.capabilities import Device, Note
 from nsa_caps.host import UnreadableError
+from nsa_caps.probes.platform import platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,13 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["arch_of_target_version", "devices"]
 
-# Without nvidia-ml-py only the driver's traces tell a machine with an NVIDIA GPU from one without; dxg is WSL's.
+# The driver's traces, without which there is nothing to ask; dxg is WSL's.
 _NVIDIA_SIGNS = (("proc", "driver", "nvidia"), ("dev", "nvidiactl"), ("dev", "dxg"))
 _KFD_NODES = ("sys", "class", "kfd", "kfd", "topology", "nodes")
 
 
-@dataclass(frozen=True, slots=True)
-class _Gpu:
+class _Gpu(NamedTuple):
     arch: str
     uuid: str | None
     source: str
@@ -31,7 +31,8 @@ def devices(host: Host) -> Mapping[str, Any]:
     """Find the visible GPUs, and the arch that rocminfo would print first."""
     notes: list[Note] = []
     amd = _kfd_gpus(host, notes)
-    if amd:
+    # Beside an NVIDIA card KFD may show the CPU's own graphics: torch's build tells which of the two is meant.
+    if amd and not (_has_nvidia_driver(host) and platform(host)["platform"] == "cuda"):
         # ROCR hides GPUs from everything above it, rocminfo too; HIP's variables only from HIP.
         seen_by_rocr = _visible(amd, host, ("ROCR_VISIBLE_DEVICES",), notes)
         # HIP reads CUDA's variable only where its own is not set.
@@ -62,7 +63,7 @@ def _kfd_gpus(host: Host, notes: list[Note]) -> list[_Gpu] | None:
     try:
         nodes = host.list_folder(folder)
         numbers = sorted(int(node) for node in nodes if node.isdigit())
-        gpus = [_kfd_gpu(host, f"{folder}/{number}/properties") for number in numbers]
+        gpus = [_kfd_gpu(host, f"{folder}/{number}/properties", notes) for number in numbers]
     except UnreadableError as error:
         notes.append(Note("devices", error.path, error.why))
         return None
@@ -72,19 +73,26 @@ def _kfd_gpus(host: Host, notes: list[Note]) -> list[_Gpu] | None:
     return [gpu for gpu in gpus if gpu is not None]
 
 
-def _kfd_gpu(host: Host, path: str) -> _Gpu | None:
-    """Return the GPU of one topology node, or None for a CPU's.
+def _kfd_gpu(host: Host, path: str, notes: list[Note]) -> _Gpu | None:
+    """Return the GPU of one topology node, or None for a CPU's and for one that is kept from this container.
 
     Raises:
+        UnreadableError: the file could not be read.
         ValueError: the node has no `gfx_target_version`, or it is no number.
     """
-    properties = dict(
-        line.split(maxsplit=1) for line in (host.read_text(path) or "").splitlines() if " " in line.strip()
-    )
-    text = properties.get("gfx_target_version", "").strip()
-    if not text.isdecimal():
-        raise ValueError(f"{path}: gfx_target_version is {text!r}, needs a number")
-    version = int(text)
+    try:
+        text = host.read_text(path) or ""
+    except UnreadableError as error:
+        # The kernel's answer where the device cgroup keeps the GPU from this container; ROCr passes over it too.
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EPERM:
+            raise
+        notes.append(Note("devices", path, f"{error.why}: a GPU that this container may not use"))
+        return None
+    properties = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line.strip())
+    target = properties.get("gfx_target_version", "").strip()
+    if not target.isdecimal():
+        raise ValueError(f"{path}: gfx_target_version is {target!r}, needs a number")
+    version = int(target)
     if version == 0:
         return None
     unique = properties.get("unique_id", "0").strip()
@@ -92,20 +100,24 @@ def _kfd_gpu(host: Host, path: str) -> _Gpu | None:
     return _Gpu(arch_of_target_version(version), uuid, f"{path}: gfx_target_version {version}")
 
 
+def _has_nvidia_driver(host: Host) -> bool:
+    return any(host.exists(host.system_path(*sign)) for sign in _NVIDIA_SIGNS)
+
+
 def _nvml_gpus(host: Host, notes: list[Note]) -> list[_Gpu] | None:
     """Return NVIDIA's GPUs through nvidia-ml-py; empty: no driver here; None: there is nothing to ask, or it failed."""
     loaded = host.modules.get("pynvml")
     if loaded is not None:
         return _ask_nvml(loaded, notes)
+    if not _has_nvidia_driver(host):
+        return []
     if host.is_this_machine and host.find_package("pynvml") is not None:
-        import pynvml
+        import pynvml  # noqa: PLC0415 18 ms, for machines with an NVIDIA driver only
 
         return _ask_nvml(pynvml, notes)
-    if any(host.exists(host.system_path(*sign)) for sign in _NVIDIA_SIGNS):
-        text = "an NVIDIA driver is loaded; its GPUs are told by nvidia-ml-py, which is not installed"
-        notes.append(Note("devices", "pynvml", text))
-        return None
-    return []
+    text = "an NVIDIA driver is loaded; its GPUs are told by nvidia-ml-py, which is not installed"
+    notes.append(Note("devices", "pynvml", text))
+    return None
 
 
 def _ask_nvml(nvml: Any, notes: list[Note]) -> list[_Gpu] | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.capabilities import Note, Package
 from nsa_caps.host import UnreadableError
@@ -19,8 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["aiter_folder", "packages"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     """A package to look for.
 
     Attributes:
@@ -87,7 +84,7 @@ def _find(host: Host, wanted: _Wanted, listing: Sequence[_Metadata], notes: list
     metadata = _owner(wanted, location, version, candidates, notes)
     if version is None and metadata is not None:
         version, source = metadata.version, metadata.path
-    elif metadata is not None and version is not None and not _same_version(metadata.version, version):
+    elif metadata is not None and metadata.version is not None and not _same_version(metadata.version, version):
         text = f"says {metadata.version}, the package itself {version}; the package counts"
         notes.append(Note("packages", metadata.path, text))
     return Package(
@@ -126,44 +123,46 @@ def _version_on_disk(
         except SourceError as error:
             notes.append(Note("packages", path, str(error)))
             return None, path, True
-        version = literals.get("__version__") or literals.get("version")
-        if version:
+        # An empty text is the package's own word too: aiter's comparison fails on it.
+        version = literals.get("__version__", literals.get("version"))
+        if version is not None:
             return version, path, False
     return None, None, False
 
 
-@dataclass(frozen=True, slots=True)
-class _Metadata:
-    """An installed distribution, as its metadata folder's name tells."""
+class _Metadata(NamedTuple):
+    """An installed distribution, as its metadata folder's name tells; a development install's tells no version."""
 
     name: str
-    version: str
+    version: str | None
     path: str
 
 
-# `triton-3.5.1+rocm7.2.4.gita272dfa8.dist-info`, `amd_aiter-0.1.13.dist-info`, `aiter-0.1.5-py3.12.egg-info`
-_METADATA_FOLDER = re.compile(r"(?P<name>.+?)-(?P<version>\d[^-]*)(?:-py[\d.]+)?\.(?:dist|egg)-info", re.ASCII)
-_INITIALS = tuple({name[0] for wanted in _WANTED for name in wanted.distributions})
-
-
 def _metadata_folders(host: Host, notes: list[Note]) -> list[_Metadata]:
-    """Return the distributions by the names of their folders: one listing a path entry, and no file opened."""
-    known = {name for wanted in _WANTED for name in wanted.distributions}
+    """Return the distributions by the names of their folders: one listing a path entry, and no file opened.
+
+    Names are such as `triton-3.5.1+rocm7.2.4.gita272dfa8.dist-info` or `aiter-0.1.5-py3.12.egg-info`.
+    """
+    known = {name.replace("-", "_"): name for wanted in _WANTED for name in wanted.distributions}
     found: list[_Metadata] = []
     for entry in dict.fromkeys(host.search_path):
         try:
-            names = host.list_folder(entry)
+            folders = host.list_folder(entry)
         except UnreadableError as error:
             notes.append(Note("packages", error.path, error.why))
             continue
-        for folder in names:
-            # A thousand distributions: the cheap tests come first, so that the expression runs for a few.
-            if not folder.endswith("-info") or not folder.lower().startswith(_INITIALS):
+        for folder in folders:
+            # Older installers kept dashes and dots in the name; before the version there is always a dash and a digit.
+            stem, _, kind = folder.rpartition(".")
+            if kind not in ("dist-info", "egg-info"):
                 continue
-            match = _METADATA_FOLDER.fullmatch(folder)
-            name = re.sub(r"[-_.]+", "-", match["name"]).lower() if match else ""
-            if match and name in known:
-                found.append(_Metadata(name, match["version"], os.path.join(entry, folder)))
+            name, _, version = stem.partition("-")
+            while version and not version[0].isdigit():
+                more, _, version = version.partition("-")
+                name = f"{name}_{more}"
+            distribution = known.get(name.replace(".", "_").lower())
+            if distribution is not None:
+                found.append(_Metadata(distribution, version.partition("-py")[0] or None, os.path.join(entry, folder)))
     return found
 
 
@@ -175,13 +174,15 @@ def _owner(
     candidates = beside or candidates
     if len(candidates) < 2:
         return candidates[0] if candidates else None
-    names = ", ".join(f"{metadata.name} {metadata.version}" for metadata in candidates)
+    names = ", ".join(f"{metadata.name} {metadata.version or 'of unknown version'}" for metadata in candidates)
     notes.append(Note("packages", location, f"several distributions bring {wanted.name}: {names}"))
     # Whoever installed last owns the files: its own version is the one that the files name.
-    same = [metadata for metadata in candidates if version is not None and _same_version(metadata.version, version)]
+    same = [metadata for metadata in candidates if _same_version(metadata.version, version)]
     return same[0] if len(same) == 1 else None
 
 
-def _same_version(metadata: str, own: str) -> bool:
+def _same_version(metadata: str | None, own: str | None) -> bool:
+    if metadata is None or own is None:
+        return False
     # Folder names escape `-` as `_`, and builds differ in case.
     return metadata.replace("_", "-").lower() == own.replace("_", "-").lower()

@@ -1,0 +1,203 @@
+"""The command `nsa-caps`: the verdict on a machine, why better rows are out, and the smallest fix."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nsa_caps.arguments import DEFAULTS, parser
+from nsa_caps.capabilities import Capabilities
+from nsa_caps.changes import with_variables
+from nsa_caps.console import print_lines, print_text
+from nsa_caps.errors import NsaCapsError
+from nsa_caps.explain import note_lines, printable, report_lines, what_if_lines, why_lines
+from nsa_caps.once import row_table
+from nsa_caps.policy import decide
+from nsa_caps.probes import BUILT_IN, probe
+from nsa_caps.report import matrix_document, report_document, row_document, what_if_document
+from nsa_caps.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from nsa_caps.changes import Change
+    from nsa_caps.explain import Line
+    from nsa_caps.host import Host
+    from nsa_caps.policy import Decision
+    from nsa_caps.rows import Row
+
+__all__ = ["UsageError", "main"]
+
+_YES, _NO, _FAILED = 0, 1, 3
+
+# The sources of the notes that one of this library's own probes failed; a third party's may.
+_OWN_PROBES = frozenset(f"probe {getattr(each, '__qualname__', '')}" for each in BUILT_IN)
+
+
+class UsageError(NsaCapsError, ValueError):
+    """The command line asks for what cannot be; the message says what could."""
+
+
+class _Question(NamedTuple):
+    """What every command starts from."""
+
+    options: argparse.Namespace
+    caps: Capabilities
+    request: Request
+    rows: tuple[Row, ...]
+
+    def decide(self) -> Decision:
+        return decide(self.caps, self.request, self.rows)
+
+
+class _Answer(NamedTuple):
+    """An exit code and what goes to stdout: a document, or lines, with the machine whose notes go to stderr."""
+
+    code: int
+    output: dict[str, Any] | Iterable[Line]
+    caps: Capabilities
+
+
+def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
+    """Run the command and return its exit code: 0 yes, 1 no, 3 the probe or this command itself failed.
+
+    Args:
+        argv: the arguments after the command's name; None: this process's.
+        host: the machine to probe; None: this one.
+
+    Raises:
+        SystemExit: with 2 on wrong usage; with 0 after `--help` and `--version`.
+    """
+    arguments = parser()
+    options = arguments.parse_args(argv, argparse.Namespace(**DEFAULTS))
+    try:
+        return _print(_answer(options, host))
+    except NsaCapsError as error:
+        arguments.error(str(error))
+    except OSError as error:
+        print_text(printable(f"nsa-caps: error: {error}"), sys.stderr)
+        return _FAILED
+    except Exception:  # noqa: BLE001 a traceback's own exit code is 1, which here says "no"
+        import traceback  # noqa: PLC0415 nothing fails as a rule, and it brings textwrap
+
+        print_text(traceback.format_exc(), sys.stderr)
+        return _FAILED
+
+
+def _answer(options: argparse.Namespace, host: Host | None) -> _Answer:
+    caps, rows = row_table(_capabilities(options, host))
+    return _COMMANDS[options.command](_Question(options, caps, _request(options), rows))
+
+
+def _print(answer: _Answer) -> int:
+    """Print data on stdout and notes on stderr, and return the exit code."""
+    broken = [note for note in answer.caps.notes if note.source in _OWN_PROBES]
+    if isinstance(answer.output, dict):
+        print_text(json.dumps(answer.output, indent=2, sort_keys=True), sys.stdout)
+    else:
+        print_lines(answer.output, sys.stdout)
+        print_lines(note_lines(note for note in answer.caps.notes if note not in broken), sys.stderr)
+    for note in broken:
+        print_text(printable(f"nsa-caps: error: {note.source} {note.text}"), sys.stderr)
+    return _FAILED if broken else answer.code
+
+
+def _capabilities(options: argparse.Namespace, host: Host | None) -> Capabilities:
+    """Return the snapshot that `--from` names, or what the probes find."""
+    if options.source is not None:
+        caps = Capabilities.from_json(_read(options.source))
+        return caps if options.engine is None else with_variables(caps, caps.variables, options.engine)
+    return probe(host, engine=options.engine or "sglang")
+
+
+def _read(path: str) -> str:
+    try:
+        if path == "-":
+            return sys.stdin.read()
+        with open(path, encoding="utf-8") as stream:
+            return stream.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--from {path}: {error}") from error
+
+
+def _request(options: argparse.Namespace) -> Request:
+    given = {name: getattr(options, name) for name in ("heads", "page_size", "index_kpool")}
+    return Request(**{name: value for name, value in given.items() if value is not None})
+
+
+def _report(question: _Question) -> _Answer:
+    decision = question.decide()
+    code = _NO if decision.chosen is None else _YES
+    if question.options.json:
+        return _Answer(code, report_document(decision), question.caps)
+    return _Answer(code, report_lines(decision), question.caps)
+
+
+def _what_if(question: _Question) -> _Answer:
+    changes: list[Change] = question.options.changes
+    if not changes:
+        raise UsageError("what-if needs a change: --triton, --arch, --aiter, --set or --unset")
+    before = question.decide()
+    caps, request = question.caps, question.request
+    for change in changes:
+        _check_arch(change, caps)
+        caps, request = change.apply(caps, request)
+    decision = decide(caps, request, question.rows)
+    code = _NO if decision.chosen is None else _YES
+    if question.options.json:
+        return _Answer(code, what_if_document(decision, changes, before), caps)
+    return _Answer(code, what_if_lines(decision, changes, before), caps)
+
+
+def _check_arch(change: Change, caps: Capabilities) -> None:
+    """Refuse GPUs of one vendor under a torch that is built for the other's: there is no such machine."""
+    if change.kind != "arch":
+        return
+    platform = "rocm" if (change.value or "").startswith("gfx") else "cuda"
+    if {caps.platform, platform} == {"rocm", "cuda"}:
+        raise UsageError(
+            f"--arch {change.value}: torch here is built for {caps.platform} ({caps.platform_source});"
+            " take a snapshot of a machine of the other kind and name it by --from"
+        )
+
+
+def _row(question: _Question) -> _Answer:
+    decision, row = question.decide(), question.options.row
+    decision.verdict(row)
+    code = _YES if decision.chosen == row and not decision.forced else _NO
+    if question.options.json:
+        return _Answer(code, row_document(question.options.command, decision, row), question.caps)
+    return _Answer(code, why_lines(decision, row), question.caps)
+
+
+def _snapshot(question: _Question) -> _Answer:
+    return _Answer(_YES, question.caps.to_dict(), question.caps)
+
+
+def _matrix(question: _Question) -> _Answer:
+    from nsa_caps.matrix import matrix, matrix_lines  # noqa: PLC0415 this command's alone
+
+    found = matrix(question.caps, question.request, question.rows)
+    if question.options.svg is not None:
+        from nsa_caps.svg import draw  # noqa: PLC0415 as above
+
+        try:
+            with open(question.options.svg, "w", encoding="utf-8") as stream:
+                stream.write(draw(found))
+        except OSError as error:
+            raise UsageError(f"--svg {question.options.svg}: {error}") from error
+    if question.options.json:
+        return _Answer(_YES, matrix_document(found), question.caps)
+    return _Answer(_YES, matrix_lines(found), question.caps)
+
+
+_COMMANDS: Mapping[str, Callable[[_Question], _Answer]] = {
+    "report": _report,
+    "why": _row,
+    "what-if": _what_if,
+    "snapshot": _snapshot,
+    "require": _row,
+    "matrix": _matrix,
+}

@@ -1,0 +1,83 @@
+"""What every logits kernel asks of its arguments, told before any launch. Waits for no device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from nsa_caps.kernels.checks import KernelArgumentError, fp8_dtype, page_view
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nsa_caps.pages import PageFormat
+
+__all__ = ["logits_arguments"]
+
+
+def logits_arguments(
+    q: Tensor,
+    cache: Tensor,
+    weights: Tensor,
+    context_lens: Tensor,
+    page_table: Tensor,
+    max_model_len: int,
+    out: Tensor | None,
+    fmt: PageFormat,
+) -> tuple[Tensor, Tensor]:
+    """Check the arguments of ``logits`` and make its output, if none was given.
+
+    Returns:
+        the cache as uint8 ``[pages, page_bytes]``, and the tensor to write to.
+
+    Raises:
+        KernelArgumentError: an argument does not fit.
+    """
+    pages = page_view(cache, fmt)
+    device = cache.device
+    if fmt.scales_per_token != 1:
+        raise KernelArgumentError(
+            "fmt", f"{fmt.scales_per_token} scales a token", "one: a score is scaled once, after the sum over the heads"
+        )
+    if type(max_model_len) is not int or max_model_len < 0:
+        raise KernelArgumentError("max_model_len", repr(max_model_len), "a whole number of at least 0 (no tensor)")
+    _check("q", q, fp8_dtype(fmt), ("batch", "next_n", "heads", fmt.head_dim), device)
+    batch, next_n, heads, _ = q.shape
+    if not next_n:
+        raise KernelArgumentError("q", "next_n 0", "at least one query a request")
+    _check("weights", weights, torch.float32, (batch * next_n, heads), device)
+    _check("context_lens", context_lens, torch.int32, (batch,), device)
+    _check("page_table", page_table, torch.int32, (batch, "max_pages"), device, rows=True)
+    if out is None:
+        return pages, torch.empty((batch * next_n, max_model_len), dtype=torch.float32, device=device)
+    _check("out", out, torch.float32, (batch * next_n, max_model_len), device, rows=True)
+    return pages, out
+
+
+def _check(
+    name: str,
+    tensor: Tensor,
+    dtype: torch.dtype,
+    shape: tuple[int | str, ...],
+    device: torch.device,
+    *,
+    rows: bool = False,
+) -> None:
+    """A name in ``shape`` stands for any size. ``rows``: only each row need be contiguous, in a matrix."""
+    sizes = tuple(tensor.shape)
+    if (
+        tensor.dtype == dtype
+        and len(sizes) == len(shape)
+        and all(type(need) is str or need == size for need, size in zip(shape, sizes, strict=True))
+        and tensor.device == device
+        and (tensor.is_contiguous() or (rows and (tensor.stride(1) == 1 or sizes[1] <= 1)))
+    ):
+        return
+    layout = "contiguous" if tensor.is_contiguous() else f"of strides {tuple(tensor.stride())}"
+    needed = f"{dtype} [{', '.join(map(str, shape))}] on {device}, where the cache is, "
+    raise KernelArgumentError(
+        name,
+        f"{tensor.dtype} {list(sizes)} on {tensor.device}, {layout}",
+        needed + ("each row contiguous" if rows else "contiguous"),
+    )

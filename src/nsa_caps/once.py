@@ -1,0 +1,71 @@
+"""One layout per process and engine: what `get_indexer_layout` is."""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock  # threading costs 2 ms more to import and has the same lock
+from typing import TYPE_CHECKING
+
+from nsa_caps.layout import select_indexer_layout
+from nsa_caps.probes import probe
+from nsa_caps.rows import ROWS
+
+if TYPE_CHECKING:
+    from nsa_caps.capabilities import Capabilities, Note
+    from nsa_caps.layout import IndexerLayout
+    from nsa_caps.rows import Row
+
+__all__ = ["get_indexer_layout", "row_table"]
+
+
+class _OncePerEngine:
+    """`probe` and `select_indexer_layout`, once per process and engine."""
+
+    def __init__(self) -> None:
+        self._renew()
+        # A child may see other GPUs than its parent, and a lock that another thread held at the fork would never open.
+        os.register_at_fork(after_in_child=self._renew)
+
+    def __call__(self, *, engine: str = "sglang") -> IndexerLayout:
+        """Return the layout of this process for an engine; thread-safe, and decided anew in a forked child.
+
+        Raises:
+            NoUsableLayoutError: every row is out.
+            UnknownEngineError: the engine has no switches here.
+        """
+        layout = self._layouts.get(engine)
+        return self._decide(engine) if layout is None else layout
+
+    def cache_clear(self) -> None:
+        """Forget every decision, so that the next call probes again."""
+        with self._lock:
+            self._layouts.clear()
+
+    def _renew(self) -> None:
+        self._layouts: dict[str, IndexerLayout] = {}
+        self._lock = allocate_lock()
+
+    def _decide(self, engine: str) -> IndexerLayout:
+        with self._lock:
+            if engine not in self._layouts:
+                caps, rows = row_table(probe(engine=engine))
+                self._layouts[engine] = select_indexer_layout(caps, rows=rows)
+            return self._layouts[engine]
+
+
+def row_table(caps: Capabilities) -> tuple[Capabilities, tuple[Row, ...]]:
+    """Return the rows to decide over: third parties' before this library's where plugins are asked for.
+
+    The machine comes back with a note for each that did not load.
+    """
+    switch = caps.switches.get("plugins")
+    if switch is None or not switch.value:
+        return caps, ROWS
+    from nsa_caps.plugins import load_plugins  # noqa: PLC0415 brings importlib-metadata, which costs 30 ms
+
+    notes: list[Note] = []
+    rows = (*load_plugins("nsa_caps.rows", notes), *ROWS)
+    return caps.replace(notes=(*caps.notes, *notes)), rows
+
+
+get_indexer_layout = _OncePerEngine()
