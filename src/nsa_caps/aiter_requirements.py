@@ -15,7 +15,7 @@ from nsa_caps.aiter_gates import (
 )
 from nsa_caps.changes import Change
 from nsa_caps.reasons import Reason
-from nsa_caps.requirements import keep_only
+from nsa_caps.requirements import keep_arch, keep_only
 from nsa_caps.versions import base_version
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def arch_same(caps: Capabilities, _: Request) -> Reason | None:
     named = switch is not None and bool(switch.value)
     source = "GPU_ARCHS" if named else "the first GPU that rocminfo prints"
     changes = (Change("unset", "GPU_ARCHS"),) if named else tuple(
-        Change("keep-arch", "ROCR_VISIBLE_DEVICES", other) for other in caps.archs or ()
+        keep_arch(caps, other) for other in caps.archs or ()
     )  # fmt: skip
     return Reason(
         "aiter.arch-differs", "unmet", f"aiter takes {arch}, {', '.join(others)} runs", "one arch", source, changes
@@ -214,8 +214,11 @@ _PLAIN_TRITON = {
     "gfx942": (3, 2),
     "gfx950": (3, 3),
     "gfx1100": (3, 5),
+    "gfx1101": (3, 6),
+    "gfx1102": (3, 6),
     "gfx1151": (3, 5),
     "gfx1200": (3, 4),
+    "gfx1201": (3, 6),
 }
 
 

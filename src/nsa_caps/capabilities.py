@@ -85,11 +85,18 @@ class Device:
         index: its number after the visible-device variables were applied.
         arch: `gfx942` as ROCm names it, or `sm_90` from CUDA's compute capability.
         source: where the arch was read.
+        physical: its number in the driver's own order, before any variable; None: not known.
     """
 
     index: int
     arch: str
     source: str
+    physical: int | None = None
+
+    @property
+    def number(self) -> int:
+        """What a visible-device variable calls it: the driver's number where it is known, else this process's."""
+        return self.index if self.physical is None else self.physical
 
 
 @dataclass(frozen=True, slots=True)

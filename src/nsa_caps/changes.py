@@ -12,13 +12,12 @@ from nsa_caps.switches import VARIABLES, resolve
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nsa_caps.capabilities import Platform
     from nsa_caps.request import Request
 
 __all__ = ["Change", "ChangeKind", "with_variables"]
 
-ChangeKind: TypeAlias = Literal[
-    "set", "unset", "triton", "aiter", "package", "arch", "keep-arch", "page-size", "advice"
-]
+ChangeKind: TypeAlias = Literal["set", "unset", "triton", "aiter", "package", "arch", "keep", "page-size", "advice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,9 @@ class Change:
 
     Attributes:
         kind: `set` or `unset` a variable; install a `triton`, an `aiter` (a key of `AITER_RELEASES`) or another
-            `package` (whose value is the distribution); put in GPUs of an `arch`; `keep-arch`: hide the others; ask for
-            a `page-size` (no value: leave it to the row); `advice`: something whose outcome cannot be foreseen.
+            `package` (whose value is the distribution); put in GPUs of an `arch`; `keep`: show only the GPUs whose
+            numbers `value` lists, by the visible-device variable `name`; ask for a `page-size` (no value: leave it to
+            the row); `advice`: something whose outcome cannot be foreseen.
         name: the variable or package; for advice, the text itself.
         value: its new value.
     """
@@ -54,8 +54,10 @@ class Change:
                 return f"pip install {value}"
             case "arch":
                 return f"run on {value}"
-            case "keep-arch":
-                return f"export {self.name}=<the indices of the {value} GPUs>"
+            case "keep":
+                # The indices of the variables above ROCR's count among the GPUs that it leaves.
+                above = "unset HIP_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES; " if self.name.startswith("ROCR") else ""
+                return f"{above}export {self.name}={value}"
             case "page-size":
                 return f"ask for page size {value}" if value else "leave the page size to the row"
             case "advice":
@@ -64,7 +66,7 @@ class Change:
     @property
     def slot(self) -> tuple[str, str]:
         """What this change occupies: of two changes to one slot the later one counts."""
-        kind = "variable" if self.kind in ("set", "unset") else "arch" if self.kind == "keep-arch" else self.kind
+        kind = "variable" if self.kind in ("set", "unset") else "arch" if self.kind == "keep" else self.kind
         return kind, self.name if kind in ("variable", "package", "advice") else ""
 
     def apply(self, caps: Capabilities, request: Request) -> tuple[Capabilities, Request]:
@@ -81,12 +83,11 @@ class Change:
             case "package":
                 return caps.replace(**{self.name: _installed(getattr(caps, self.name), None)}), request
             case "arch":
-                return caps.replace(
-                    devices=(Device(0, self.value or "", "what-if"),), rocminfo_arch=self.value
-                ), request
-            case "keep-arch":
-                kept = tuple(device for device in caps.devices or () if device.arch == self.value)
-                return caps.replace(devices=kept, rocminfo_arch=self.value), request
+                return _with_arch(caps, self.value or ""), request
+            case "keep":
+                numbers = {int(number) for number in (self.value or "").split(",")}
+                kept = tuple(device for device in caps.devices or () if device.number in numbers)
+                return caps.replace(devices=kept, rocminfo_arch=kept[0].arch if kept else None), request
             case "page-size":
                 return caps, replace(request, page_size=int(self.value) if self.value else None)
             case "advice":
@@ -109,6 +110,16 @@ def with_variables(caps: Capabilities, variables: Mapping[str, str], engine: str
     switches, notes = resolve(variables, engine)
     kept = tuple(note for note in caps.notes if note.probe != "switches")
     return caps.replace(engine=engine, variables=variables, switches=switches, notes=kept + notes)
+
+
+def _with_arch(caps: Capabilities, arch: str) -> Capabilities:
+    """Return the machine with one GPU of an arch, and a torch that is built for it where the one at hand is not."""
+    platform: Platform = "rocm" if arch.startswith("gfx") else "cuda"
+    source = caps.platform_source if caps.platform == platform else f"what-if: a torch built for {arch}"
+    rocminfo_arch = arch if platform == "rocm" else None
+    return caps.replace(
+        platform=platform, platform_source=source, devices=(Device(0, arch, "what-if"),), rocminfo_arch=rocminfo_arch
+    )
 
 
 def _installed(package: Package, version: str | None) -> Package:

@@ -142,25 +142,12 @@ def _what_if(question: _Question) -> _Answer:
     before = question.decide()
     caps, request = question.caps, question.request
     for change in changes:
-        _check_arch(change, caps)
         caps, request = change.apply(caps, request)
     decision = decide(caps, request, question.rows)
     code = _NO if decision.chosen is None else _YES
     if question.options.json:
         return _Answer(code, what_if_document(decision, changes, before), caps)
     return _Answer(code, what_if_lines(decision, changes, before), caps)
-
-
-def _check_arch(change: Change, caps: Capabilities) -> None:
-    """Refuse GPUs of one vendor under a torch that is built for the other's: there is no such machine."""
-    if change.kind != "arch":
-        return
-    platform = "rocm" if (change.value or "").startswith("gfx") else "cuda"
-    if {caps.platform, platform} == {"rocm", "cuda"}:
-        raise UsageError(
-            f"--arch {change.value}: torch here is built for {caps.platform} ({caps.platform_source});"
-            " take a snapshot of a machine of the other kind and name it by --from"
-        )
 
 
 def _row(question: _Question) -> _Answer:

@@ -236,9 +236,22 @@ def _fix_lines(decision: Decision) -> Iterator[Line]:
         verdict, page_size, steps = found
         yield ((f"Smallest fix, for {verdict.row} with page size {page_size}:", "label"),)
         yield from _step_lines(steps)
-    elif any(_out_of_reach(verdict) is None for verdict in decision.better_rows()):
+        return
+    within_reach = [verdict for verdict in decision.better_rows() if _out_of_reach(verdict) is None]
+    if within_reach:
         better = "a better row" if decision.chosen else "any row"
         yield ((f"No change that can be foreseen brings {better}.", "label"),)
+        yield from _advice_lines(within_reach)
+
+
+def _advice_lines(verdicts: Iterable[RowVerdict]) -> Iterator[Line]:
+    """Return what to do where its outcome cannot be foreseen: it tells what is not known."""
+    changes = (change for verdict in verdicts for reason in verdict.reasons for change in reason.changes)
+    advice = dict.fromkeys(change.text for change in changes if change.kind == "advice")
+    if advice:
+        yield (("To know more:", "label"),)
+        for text in advice:
+            yield from indented("  ", text, "command")
 
 
 def _step_lines(steps: Iterable[Reason]) -> Iterator[Line]:
@@ -289,6 +302,7 @@ def why_lines(decision: Decision, row: str) -> Iterator[Line]:
     steps = decision.smallest_fix(row)
     if steps is None:
         yield (("No change that can be foreseen brings it.", "label"),)
+        yield from _advice_lines((verdict,))
     else:
         page_size = page_size_after(decision, verdict, steps)
         yield ((f"Smallest fix, for {row} with page size {page_size}:", "label"),)

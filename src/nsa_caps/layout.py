@@ -239,7 +239,9 @@ class IndexerLayout:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was decided from, since kernels and tables are not data."""
-        return (select_indexer_layout, (self.decision.caps, self.decision.request))
+        decision = self.decision
+        own_rows = () if decision.rows is ROWS else (decision.rows,)
+        return (select_indexer_layout, (decision.caps, decision.request, *own_rows))
 
 
 @cache

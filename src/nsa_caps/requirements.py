@@ -26,6 +26,7 @@ __all__ = [
     "fp8_dialect",
     "gpu_visible",
     "head_counts",
+    "keep_arch",
     "keep_only",
     "key_blocks",
     "nvidia_archs",
@@ -33,6 +34,7 @@ __all__ = [
     "page_sizes",
     "platform_is",
     "portable_archs",
+    "portable_triton",
     "switch_off",
     "switch_on",
     "triton_known",
@@ -114,6 +116,16 @@ _PORTABLE_AMD = ("gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1102", 
     "gfx1152", "gfx1153", "gfx1200", "gfx1201", "gfx1250")  # fmt: skip
 
 
+# The lowest Triton that our kernels compile with where it is above the row's own: tests/kernels.
+_PORTABLE_TRITON = {"gfx1250": "3.6.0"}
+
+
+def portable_triton(caps: Capabilities, request: Request) -> Reason | None:
+    """Need a Triton that our kernels were compiled with: 3.3.0, and 3.6.0 for gfx1250."""
+    floors = [_PORTABLE_TRITON[arch] for arch in caps.archs or () if arch in _PORTABLE_TRITON]
+    return triton_known(floors[0] if floors else "3.3.0")(caps, request)
+
+
 def portable_archs(caps: Capabilities, _: Request) -> Reason | None:
     """Need GPUs that this library's Triton kernels were compiled for: sm_80 and later, and AMD's from gfx90a on."""
     for arch in caps.archs or ():
@@ -149,19 +161,21 @@ def fp8_dialect(caps: Capabilities, _: Request) -> Reason | None:
     if caps.devices is None:
         return Reason("device.unknown", "unknown", "no GPU list", "GPUs whose fp8 dialect is known")
     archs = ", ".join(caps.archs or ())
-    changes = tuple(_keep(caps, arch) for arch in caps.archs or ())
+    changes = tuple(keep_arch(caps, arch) for arch in caps.archs or ())
     return Reason("device.dialects", "unmet", archs, "GPUs of one fp8 dialect", None, changes)
 
 
 def keep_only(caps: Capabilities, others: list[str]) -> tuple[Change, ...]:
     """Return the change that hides GPUs of `others`, where one arch would remain."""
     rest = [arch for arch in caps.archs or () if arch not in others]
-    return (_keep(caps, rest[0]),) if len(rest) == 1 else ()
+    return (keep_arch(caps, rest[0]),) if len(rest) == 1 else ()
 
 
-def _keep(caps: Capabilities, arch: str) -> Change:
+def keep_arch(caps: Capabilities, arch: str) -> Change:
+    """Return the change that shows the GPUs of one arch only, by the driver's own numbers."""
+    numbers = ",".join(str(device.number) for device in caps.devices or () if device.arch == arch)
     # ROCR's variable hides GPUs from aiter's rocminfo too.
-    return Change("keep-arch", "CUDA_VISIBLE_DEVICES" if caps.platform == "cuda" else "ROCR_VISIBLE_DEVICES", arch)
+    return Change("keep", "CUDA_VISIBLE_DEVICES" if caps.platform == "cuda" else "ROCR_VISIBLE_DEVICES", numbers)
 
 
 def _where(caps: Capabilities, arch: str) -> str | None:

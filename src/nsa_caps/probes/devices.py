@@ -25,6 +25,7 @@ class _Gpu(NamedTuple):
     arch: str
     uuid: str | None
     source: str
+    physical: int = 0
 
 
 def devices(host: Host) -> Mapping[str, Any]:
@@ -70,7 +71,8 @@ def _kfd_gpus(host: Host, notes: list[Note]) -> list[_Gpu] | None:
     except ValueError as error:
         notes.append(Note("devices", folder, str(error)))
         return None
-    return [gpu for gpu in gpus if gpu is not None]
+    found = [gpu for gpu in gpus if gpu is not None]
+    return [gpu._replace(physical=number) for number, gpu in enumerate(found)]
 
 
 def _kfd_gpu(host: Host, path: str, notes: list[Note]) -> _Gpu | None:
@@ -144,7 +146,7 @@ def _nvidia_gpu(nvml: Any, index: int, handle: Any) -> _Gpu:
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     uuid = nvml.nvmlDeviceGetUUID(handle)
     name = nvml.nvmlDeviceGetName(handle)
-    return _Gpu(f"sm_{major}{minor}", _text(uuid), f"NVML: device {index}, {_text(name)}")
+    return _Gpu(f"sm_{major}{minor}", _text(uuid), f"NVML: device {index}, {_text(name)}", index)
 
 
 def _text(value: str | bytes) -> str:
@@ -186,4 +188,4 @@ def _named(gpus: Sequence[_Gpu], entry: str) -> _Gpu | None:
 
 
 def _numbered(gpus: Sequence[_Gpu]) -> tuple[Device, ...]:
-    return tuple(Device(index, gpu.arch, gpu.source) for index, gpu in enumerate(gpus))
+    return tuple(Device(index, gpu.arch, gpu.source, gpu.physical) for index, gpu in enumerate(gpus))

@@ -1,0 +1,25 @@
+"""What more than one test module asks for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--aiter-checkout`."""
+    parser.addoption(
+        "--aiter-checkout",
+        metavar="DIR",
+        help="a git folder of github.com/ROCm/aiter with its history; runs the tests that read aiter's real sources",
+    )
+
+
+@pytest.fixture(scope="session")
+def aiter_checkout(request: pytest.FixtureRequest) -> Path:
+    """Return the git folder that `--aiter-checkout` names; skip where it names none."""
+    folder = request.config.getoption("--aiter-checkout")
+    if folder is None:
+        pytest.skip("needs --aiter-checkout DIR: git clone --bare https://github.com/ROCm/aiter DIR")
+    return Path(folder)

@@ -1,0 +1,422 @@
+"""The command: exit codes, streams, formats and usage; what it says is tested where it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nsa_caps import Capabilities, Host, probe
+from nsa_caps.cli import main
+from nsa_caps.switches import VARIABLES
+from nsa_caps.testing import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+COMMANDS = (
+    ("report",),
+    ("why", "aiter-flat"),
+    ("what-if", "--triton", "3.8.0"),
+    ("require", "aiter-preshuffle"),
+    ("matrix",),
+    ("snapshot",),
+)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    """Return an MI300X whose Triton is too old for gluon."""
+    environ = {"SGLANG_USE_AITER": "1"}
+    return machine(tmp_path / "machine", archs=["gfx942"], triton="3.4.0", aiter="a6bb4993", environ=environ)
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path, host: Host) -> str:
+    """Return the path of that machine's snapshot."""
+    path = tmp_path / "snapshot.json"
+    path.write_text(probe(host).to_json(), encoding="utf-8")
+    return str(path)
+
+
+def document(capsys: pytest.CaptureFixture[str], *argv: str, host: Host | None = None) -> Any:
+    """Return what the command prints with `--json`."""
+    main([*argv, "--json"], host=host)
+    return json.loads(capsys.readouterr().out)
+
+
+def usage_error(capsys: pytest.CaptureFixture[str], *argv: str, host: Host | None = None) -> str:
+    """Return the message of wrong usage, after checking that it is one: code 2 and nothing on stdout."""
+    with pytest.raises(SystemExit) as stopped:
+        main(argv, host=host)
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err.splitlines()[-1]
+
+
+def run(*argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, without this one's switches."""
+    environ = {key: text for key, text in os.environ.items() if key not in VARIABLES} | options.pop("environ", {})
+    command = [sys.executable, *options.pop("python", ()), "-m", "nsa_caps", *argv]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, **options)
+
+
+def test_report_is_the_default(capsys: pytest.CaptureFixture[str], host: Host) -> None:
+    """Without a command the report is printed, and a row that is chosen is a yes."""
+    assert main([], host=host) == 0
+    without = capsys.readouterr()
+    assert main(["report"], host=host) == 0
+    assert capsys.readouterr() == without
+    assert without.out.startswith("aiter-token, page size 1: ")
+    assert without.err == ""
+
+
+def test_no_row_is_a_no(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A machine without torch is told that no row may be used, on stdout as ever, with code 1."""
+    bare = machine(tmp_path, platform="unknown", torch=None, triton=None)
+    assert main([], host=bare) == 1
+    assert capsys.readouterr().out.startswith("No row may be used")
+    assert document(capsys, host=bare)["layout"] is None
+
+
+@pytest.mark.parametrize("command", ["why", "require"])
+def test_the_chosen_row_is_a_yes_and_any_other_a_no(
+    capsys: pytest.CaptureFixture[str], host: Host, command: str
+) -> None:
+    """`why` and `require` exit with 0 for the chosen row alone, and say why not for the others."""
+    assert main([command, "aiter-token"], host=host) == 0
+    assert capsys.readouterr().out == "aiter-token is chosen, page size 1\n"
+    for row in ("aiter-preshuffle", "portable", "deepgemm"):
+        assert main([command, row], host=host) == 1
+        assert capsys.readouterr().out.startswith(row)
+    assert document(capsys, command, "aiter-token", host=host)["answer"] is True
+    answer = document(capsys, command, "aiter-preshuffle", host=host)
+    assert (answer["command"], answer["answer"], answer["chosen"]) == (command, False, "aiter-token")
+    assert [step["fix"] for step in answer["smallest_fix"]["steps"]] == ['pip install "triton>=3.5.0"']
+
+
+def test_require_takes_the_page_size_that_the_engine_will_ask_for(host: Host) -> None:
+    """A page size belongs to the request: the row must be chosen under it."""
+    assert main(["require", "aiter-token", "--page-size", "1"], host=host) == 0
+    assert main(["require", "aiter-token", "--page-size", "64"], host=host) == 1
+    assert main(["require", "portable", "--page-size", "64"], host=host) == 0
+
+
+def test_a_forced_row_is_no_yes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A row that runs by force alone does not satisfy `require`, and warns nobody on stdout."""
+    environ = {"SGLANG_USE_AITER": "1", "NSA_CAPS_ROW": "aiter-preshuffle", "NSA_CAPS_ROW_FORCE": "1"}
+    forced = machine(tmp_path, archs=["gfx942"], triton="3.4.0", aiter="a6bb4993", environ=environ)
+    assert main(["require", "aiter-preshuffle"], host=forced) == 1
+    assert "forced all the same" in capsys.readouterr().out
+    shown = document(capsys, host=forced)
+    assert (shown["decision"]["forced"], shown["layout"]["row"]) == (True, "aiter-preshuffle")
+    answer = document(capsys, "require", "aiter-preshuffle", host=forced)
+    assert (answer["answer"], answer["forced"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "row", "page_size"),
+    [
+        (("--triton", "3.6.0"), "aiter-preshuffle", 64),
+        (("--triton", "3.6.0", "--unset", "SGLANG_USE_AITER"), "aiter-token", 1),
+        (("--triton", "3.6.0", "--set", "SGLANG_DSA_HIP_DISABLE_PRESHUFFLE=1"), "aiter-token", 1),
+        (("--triton", "3.6.0", "--set", "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS=1"), "portable", 64),
+        (("--triton", "3.6.0", "--set", "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS=true"), "aiter-preshuffle", 64),
+        (("--triton", "3.6.0", "--arch", "gfx90a"), "portable", 64),
+        (("--arch", "sm_80"), "portable", 64),
+        (("--aiter", "0.1.16", "--triton", "3.5.1"), "portable", 64),
+        (("--aiter", "0.1.16", "--triton", "3.5.1", "--set", "AITER_USE_SYSTEM_TRITON=1"), "aiter-preshuffle", 64),
+        (("--aiter", "main", "--triton", "3.6.0", "--arch", "gfx1151"), "aiter-flat", 64),
+        (("--triton", "3.6.0", "--triton", "3.4.0"), "aiter-token", 1),
+    ],
+)
+def test_what_if(
+    capsys: pytest.CaptureFixture[str], host: Host, changes: tuple[str, ...], row: str, page_size: int
+) -> None:
+    """Changes are made in order, and what is chosen with and without them is told."""
+    shown = document(capsys, "what-if", *changes, host=host)
+    assert (shown["decision"]["chosen"], shown["decision"]["page_size"]) == (row, page_size)
+    assert shown["before"] == {"chosen": "aiter-token", "page_size": 1}
+    assert len(shown["changes"]) == len(changes) // 2
+    assert main(["what-if", *changes], host=host) == 0
+    assert f"\n\n{row}, page size {page_size}: " in capsys.readouterr().out
+
+
+def test_what_if_notes_are_those_of_the_changed_machine(capsys: pytest.CaptureFixture[str], host: Host) -> None:
+    """A value that two consumers read differently is noted when it is tried out, not only when it is set."""
+    main(["what-if", "--set", "SGLANG_USE_AITER=yes"], host=host)
+    printed = capsys.readouterr()
+    assert "note: SGLANG_USE_AITER: 'yes' is " in printed.err
+    assert "note:" not in printed.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("what-if",), "what-if needs a change"),
+        (("what-if", "--set", "TRITON_CACHE_DIR=/x"), "those that one does are NSA_CAPS_USE_AITER, "),
+        (("what-if", "--unset", "HOME"), "those that one does are NSA_CAPS_USE_AITER, "),
+        (("what-if", "--set", "SGLANG_USE_AITER"), "write SGLANG_USE_AITER=VALUE, or --unset SGLANG_USE_AITER"),
+        (("what-if", "--arch", "mi300x"), "one looks like gfx942 or sm_90"),
+        (("what-if", "--aiter", "0.1.12"), "known are 0.1.13, "),
+        (("why",), "ROW"),
+        (("why", "fastest"), "there are aiter-preshuffle, "),
+        (("require", "fastest"), "there are aiter-preshuffle, "),
+        (("report", "--engine", "trtllm"), "sglang"),
+        (("--page-size", "0"), "page_size is 0, needs a positive whole number"),
+        (("--heads", "many"), "--heads"),
+        (("--from", "/nonexistent/machine.json"), "--from /nonexistent/machine.json: "),
+        (("matrix", "--svg", "/nonexistent/folder/matrix.svg"), "--svg /nonexistent/folder/matrix.svg: "),
+        (("compare",), "compare"),
+    ],
+)
+def test_wrong_usage(capsys: pytest.CaptureFixture[str], host: Host, argv: tuple[str, ...], message: str) -> None:
+    """What cannot be asked is code 2 with what could be, and no data."""
+    assert message in usage_error(capsys, *argv, host=host)
+
+
+def test_a_forced_row_that_there_is_none_of_names_the_variable(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A typing error in NSA_CAPS_ROW is told as one in that variable."""
+    mistyped = machine(tmp_path, environ={"NSA_CAPS_ROW": "portible"})
+    assert "NSA_CAPS_ROW: there is no row 'portible'" in usage_error(capsys, host=mistyped)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "this is none"),
+        ("[]", "snapshot: holds [], needs an object"),
+        ('{"schema_version": 99}', "schema_version is 99"),
+        ('{"platform": "amd"}', "snapshot.platform: holds 'amd', needs one of 'rocm'"),
+        ('{"colour": 1}', "unknown field 'colour'"),
+    ],
+)
+def test_no_snapshot(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, message: str) -> None:
+    """A file that is no snapshot is wrong usage, and the message says what is wrong with it."""
+    path = tmp_path / "snapshot.json"
+    path.write_text(text, encoding="utf-8")
+    assert message in usage_error(capsys, "--from", str(path))
+
+
+def test_a_snapshot_that_is_no_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A file that is not UTF-8 is wrong usage."""
+    path = tmp_path / "snapshot.json"
+    path.write_bytes(b"\xff\xfe{}")
+    assert f"--from {path}: " in usage_error(capsys, "--from", str(path))
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
+def test_a_snapshot_answers_as_its_machine_does(
+    capsys: pytest.CaptureFixture[str], host: Host, snapshot: str, argv: tuple[str, ...]
+) -> None:
+    """Every command says of a snapshot exactly what it says of the machine, in text and in JSON."""
+    for form in ((), ("--json",)):
+        codes = main([*argv, *form], host=host), main([*argv, *form, "--from", snapshot])
+        printed = capsys.readouterr().out
+        half = len(printed) // 2
+        assert codes[0] == codes[1]
+        assert printed[:half] == printed[half:]
+
+
+def test_a_snapshot_from_stdin(capsys: pytest.CaptureFixture[str], host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `snapshot` prints is what `--from -` reads, and nothing is lost between."""
+    assert main(["snapshot"], host=host) == 0
+    text = capsys.readouterr().out
+    assert Capabilities.from_json(text) == probe(host)
+    # The stream is the process's: there is no argument to hand another one in.
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    assert main(["--from", "-"]) == 0
+    assert capsys.readouterr().out.startswith("aiter-token, page size 1: ")
+
+
+def test_a_snapshot_can_be_read_for_another_engine(capsys: pytest.CaptureFixture[str], snapshot: str) -> None:
+    """`--engine` reads a snapshot's variables again; without it the snapshot's own engine stands."""
+    assert document(capsys, "--from", snapshot)["capabilities"]["engine"] == "sglang"
+    other = document(capsys, "--from", snapshot, "--engine", "vllm")["capabilities"]
+    assert other["engine"] == "vllm"
+    assert other["switches"]["use_aiter"]["value"] is False
+    assert other["variables"] == {"SGLANG_USE_AITER": "1"}
+
+
+def test_options_may_stand_before_the_command(capsys: pytest.CaptureFixture[str], host: Host) -> None:
+    """An option that all commands have means the same before and behind the command's name."""
+    for argv in (["--json", "--heads", "32", "why", "portable"], ["why", "portable", "--json", "--heads", "32"]):
+        main(argv, host=host)
+        shown = json.loads(capsys.readouterr().out)
+        assert (shown["command"], shown["request"]["heads"]) == ("why", 32)
+
+
+def test_request_options_reach_the_decision(capsys: pytest.CaptureFixture[str], host: Host) -> None:
+    """Heads, page size and kpool are the request's, and what is not given stays the default."""
+    shown = document(capsys, "--heads", "32", "--page-size", "1", "--index-kpool", "4", host=host)
+    assert shown["decision"]["request"] == {
+        "heads": 32, "head_dim": 128, "quant_block_size": 128, "index_kpool": 4, "page_size": 1, "rows": None,
+    }  # fmt: skip
+    assert shown["layout"]["model_page_size"] == 4
+
+
+def test_notes_go_to_stderr_in_text_and_into_the_document_in_json(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Stdout holds data alone: notes are on stderr, or in the document."""
+    noted = machine(tmp_path, environ={"SGLANG_USE_AITER": "yes"})
+    main([], host=noted)
+    printed = capsys.readouterr()
+    assert "note: SGLANG_USE_AITER: " in printed.err
+    assert "note:" not in printed.out
+    main(["--json"], host=noted)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert any(note["source"] == "SGLANG_USE_AITER" for note in json.loads(printed.out)["capabilities"]["notes"])
+
+
+class Unreadable(dict[str, str]):
+    """An environment that breaks whoever looks."""
+
+    def __contains__(self, key: object) -> bool:
+        """Break."""
+        raise RuntimeError("out of order")
+
+    get = __getitem__ = __contains__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
+def test_a_probe_that_fails_is_code_3_and_the_rest_is_still_reported(
+    capsys: pytest.CaptureFixture[str], host: Host, argv: tuple[str, ...]
+) -> None:
+    """Where a probe of this library breaks, what is known is printed, and no verdict exits with 0 or 1."""
+    broken = Host(Unreadable(), host.search_path, host.modules, host.root)
+    assert main(argv, host=broken) == 3
+    printed = capsys.readouterr()
+    assert "nsa-caps: error: probe switches failed with RuntimeError: out of order\n" in printed.err
+    assert "note: probe" not in printed.err
+    assert printed.out
+
+
+class Broken(io.StringIO):
+    """A stream whose failing is nobody's plan."""
+
+    def write(self, text: str, /) -> int:
+        """Break."""
+        raise RuntimeError(f"cannot take {len(text)} letters")
+
+
+def test_the_command_itself_failing_is_no_no(capsys: pytest.CaptureFixture[str], host: Host) -> None:
+    """An error that nobody foresaw, whose traceback would exit with 1, exits with 3."""
+    with contextlib.redirect_stdout(Broken()):
+        assert main([], host=host) == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_python_m_and_without_assertions(snapshot: str) -> None:
+    """`python -m nsa_caps` works, also under -O, and says the same."""
+    plain, optimised = run("--from", snapshot), run("--from", snapshot, python=("-O",))
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert plain.stdout.startswith("aiter-token, page size 1: ")
+    assert (optimised.returncode, optimised.stdout, optimised.stderr) == (0, plain.stdout, "")
+
+
+def test_the_quick_path_imports_little() -> None:
+    """A report as JSON loads neither what decides nothing nor what only other commands need."""
+    heavy = (
+        *("torch", "triton", "aiter", "numpy", "rich", "importlib_metadata", "shutil", "textwrap", "traceback"),
+        *("nsa_caps.matrix", "nsa_caps.svg", "nsa_caps.page_table", "nsa_caps.plugins"),
+    )
+    code = f"import sys; from nsa_caps.cli import main; main(); sys.exit(str(set({heavy}) & set(sys.modules)))"
+    ended = subprocess.run([sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=False)
+    assert ended.stderr == "set()\n"
+    assert json.loads(ended.stdout)["command"] == "report"
+
+
+def test_help_names_every_command_and_exit_code() -> None:
+    """The help lists the commands and what the exit codes mean."""
+    shown = run("--help").stdout
+    assert all(f"    {command[0]} " in shown for command in COMMANDS)
+    assert "0 yes, 1 no, 2 wrong usage, 3" in shown
+
+
+def test_a_closed_pipe_is_no_error(snapshot: str) -> None:
+    """A reader that goes away leaves the verdict's code and no traceback."""
+    command = [sys.executable, "-m", "nsa_caps", "require", "aiter-preshuffle", "--from", snapshot]
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+def test_a_full_disk_is_told(snapshot: str) -> None:
+    """Data that could not be written is an error in words, not a verdict."""
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "nsa_caps", "--from", snapshot]
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (3, "nsa-caps: error: [Errno 28] No space left on device\n")
+
+
+def test_an_encoding_that_lacks_a_letter(tmp_path: Path, host: Host) -> None:
+    """A path that stdout's encoding cannot hold is spelled out."""
+    path = tmp_path / "snapshot.json"
+    path.write_text(probe(host).replace(platform_source="/opt/müsli: hip = 7").to_json(), encoding="utf-8")
+    ended = run("--from", str(path), environ={"PYTHONIOENCODING": "ascii"})
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "/opt/m\\xfcsli: hip = 7" in ended.stdout
+
+
+def on_a_terminal(snapshot: str, environ: Mapping[str, str], *python: str) -> str:
+    """Return what the command prints on a terminal of 60 columns."""
+    leader, follower = pty.openpty()
+    settings = {key: text for key, text in os.environ.items() if key not in ("NO_COLOR", "TERM", "COLUMNS")}
+    settings |= {"TERM": "xterm-256color", "COLUMNS": "60", **environ}
+    command = [sys.executable, *(python or ("-m", "nsa_caps")), "--from", snapshot]
+    with subprocess.Popen(command, stdout=follower, stderr=follower, env=settings) as process:
+        os.close(follower)
+        printed = b"".join(read_all(leader))
+        assert process.wait() == 0
+    os.close(leader)
+    return printed.decode().replace("\r\n", "\n")
+
+
+def read_all(terminal: int) -> Iterator[bytes]:
+    """Read to the end, which Linux tells by an error."""
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:
+            return
+        if not data:
+            return
+        yield data
+
+
+def test_colour_only_where_it_is_wanted(snapshot: str) -> None:
+    """A terminal gets colour, but not with NO_COLOR, a dumb terminal or without rich; an empty NO_COLOR is none."""
+    plain = run("--from", snapshot).stdout
+    assert "\x1b" not in plain
+    coloured = on_a_terminal(snapshot, {"NO_COLOR": ""})
+    assert coloured.startswith("\x1b[1;32maiter-token, page size 1\x1b[0m: ")
+    assert on_a_terminal(snapshot, {"NO_COLOR": "1"}) == plain
+    assert on_a_terminal(snapshot, {"TERM": "dumb"}) == plain
+    without_rich = "import sys; sys.modules['rich.console'] = None; from nsa_caps.cli import main; sys.exit(main())"
+    assert on_a_terminal(snapshot, {}, "-c", without_rich) == plain
+
+
+def test_long_paths_lose_their_middle_in_colour_alone(snapshot: str) -> None:
+    """A terminal too narrow for a path gets its two ends; plain text and JSON always have all of it."""
+    source = json.loads(run("--from", snapshot, "--json").stdout)["capabilities"]["devices"][0]["source"]
+    assert source in run("--from", snapshot).stdout
+    coloured = on_a_terminal(snapshot, {})
+    assert source not in coloured
+    assert "..." in coloured
+    assert source[-10:] in coloured
