@@ -28,6 +28,8 @@ DEFAULTS = {
     "index_kpool": None,
     "changes": [],
     "svg": None,
+    "device": None,
+    "check_rows": [],
 }
 
 _COMMANDS = {
@@ -37,6 +39,7 @@ _COMMANDS = {
     "snapshot": "the capabilities as JSON, for bug reports, tests and --from",
     "require": "exit 0 if this row is chosen, 1 if not, and say why: for image builds and CI",
     "matrix": "the decision over Triton versions x GPU archs",
+    "selfcheck": "write, read back and compare on this machine's device; exit 0 if every row checked is proven",
 }
 
 
@@ -73,6 +76,11 @@ def parser() -> argparse.ArgumentParser:
     for name in ("why", "require"):
         added[name].add_argument("row", metavar="ROW", help="the row's name")
     _add_changes(added["what-if"])
+    selfcheck = added["selfcheck"]
+    selfcheck.add_argument("--device", metavar="D", help="a torch device, such as cuda:1 (the GPU if there is one)")
+    selfcheck.add_argument(
+        "--row", action="append", dest="check_rows", metavar="ROW", help="a row to check (every row not refused)"
+    )
     added["matrix"].add_argument("--svg", metavar="FILE", help="draw it into this file as well")
     return whole
 

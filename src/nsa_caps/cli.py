@@ -16,7 +16,7 @@ from nsa_caps.explain import note_lines, printable, report_lines, what_if_lines,
 from nsa_caps.once import row_table
 from nsa_caps.policy import decide
 from nsa_caps.probes import BUILT_IN, probe
-from nsa_caps.report import matrix_document, report_document, row_document, what_if_document
+from nsa_caps.report import matrix_document, report_document, row_document, selfcheck_document, what_if_document
 from nsa_caps.request import Request
 
 if TYPE_CHECKING:
@@ -180,6 +180,20 @@ def _matrix(question: _Question) -> _Answer:
     return _Answer(_YES, matrix_lines(found), question.caps)
 
 
+def _selfcheck(question: _Question) -> _Answer:
+    from nsa_caps.selfcheck import default_device, run  # noqa: PLC0415 this command's alone
+
+    decision = question.decide()
+    possible = [verdict.row for verdict in decision.verdicts if verdict.verdict != "unmet"]
+    names = question.options.check_rows or possible
+    checks = run(question.caps, question.request, question.options.device or default_device(), names, question.rows)
+    code = _YES if checks and all(check.verdict == "proven" for check in checks) else _NO
+    if question.options.json:
+        return _Answer(code, selfcheck_document(checks), question.caps)
+    lines = [line for check in checks for line in check.explain().splitlines()]
+    return _Answer(code, (((line, ""),) for line in lines or ["no row to check: each is refused"]), question.caps)
+
+
 _COMMANDS: Mapping[str, Callable[[_Question], _Answer]] = {
     "report": _report,
     "why": _row,
@@ -187,4 +201,5 @@ _COMMANDS: Mapping[str, Callable[[_Question], _Answer]] = {
     "snapshot": _snapshot,
     "require": _row,
     "matrix": _matrix,
+    "selfcheck": _selfcheck,
 }

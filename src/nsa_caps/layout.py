@@ -142,7 +142,8 @@ class IndexerLayout:
             page_table: int32 `[batch, max_pages]`.
             cu_seq_lens: int32 `[batch + 1]`: request r's rows are `cu_seq_lens[r]` to `cu_seq_lens[r + 1]`.
             total_tokens: rows to write at most.
-            out: keys and scales to write into; rows beyond `cu_seq_lens[-1]` are left as they are.
+            out: keys and scales to write into; rows beyond `cu_seq_lens[-1]` are left as they are. aiter's rows must
+                not be asked for any: its kernel looks such rows up by uninitialised memory.
             checked: also refuse pages beyond the cache; waits for the device.
 
         Returns:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nsa_caps.matrix import Matrix
     from nsa_caps.policy import Decision, RowVerdict
     from nsa_caps.reasons import Reason
+    from nsa_caps.selfcheck.verdict import SelfCheck
 
 __all__ = [
     "DOCUMENT_VERSION",
@@ -26,6 +27,7 @@ __all__ = [
     "matrix_document",
     "report_document",
     "row_document",
+    "selfcheck_document",
     "what_if_document",
 ]
 
@@ -67,6 +69,11 @@ def what_if_document(decision: Decision, changes: Iterable[Change], before: Deci
         "changes": [_change_document(change) for change in changes],
         "before": _chosen(before),
     }
+
+
+def selfcheck_document(checks: Iterable[SelfCheck]) -> dict[str, Any]:
+    """Return what `nsa-caps selfcheck --json` prints: a verdict a row."""
+    return {**_head("selfcheck"), "checks": [check.to_dict() for check in checks]}
 
 
 def row_document(command: str, decision: Decision, row: str) -> dict[str, Any]:
