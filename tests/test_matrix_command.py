@@ -89,8 +89,9 @@ def test_the_request_holds_for_every_cell(tmp_path: Path) -> None:
     assert {cell.page_size for cell in matrix(caps, Request(page_size=256)).cells} == {256}
     limited = matrix(caps, Request(rows=("portable", "reference")))
     assert limited.best_row == "portable"
-    assert {cell.chosen for cell in limited.cells} == {"portable"}
-    assert limited.codes() == ()
+    # Our own kernels compile for gfx1250 from Triton 3.6.0 on.
+    assert {cell.chosen for cell in limited.cells if cell.arch != "gfx1250"} == {"portable"}
+    assert limited.codes() == ("triton.too-old",)
 
 
 def test_the_machine_itself_is_not_changed(tmp_path: Path) -> None:

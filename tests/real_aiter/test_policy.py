@@ -1,4 +1,4 @@
-"""The decision against aiter's own code: its gates executed, and its kernels compiled, from the sources of real commits.
+"""The decision against aiter's own code: its gates executed, and its kernels compiled, from real commits.
 
 The oracle is `gates.py` (aiter's code runs up to the launch) and `compiles.json` (Triton's compiler, by
 `measure_compiles.py`). No row may be chosen that aiter would refuse, misread or fail to compile, and none refused that
@@ -11,6 +11,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
+
 from nsa_caps import AotBundle, AotKernel, Capabilities, Device, Package, Request, decide, probe
 from nsa_caps.aiter_releases import AITER_RELEASES
 from nsa_caps.switches import resolve
@@ -103,7 +104,7 @@ def machines(base: Capabilities) -> Iterator[tuple[Capabilities, RealMachine]]:
             devices=(Device(0, arch, "test"),),
             rocminfo_arch=arch,
             switches=switches,
-            aot_bundle=AotBundle("aot", tuple(AotKernel(kernel.folder, True, kernel.arch) for kernel in kernels)),  # noqa: FBT003
+            aot_bundle=AotBundle("aot", tuple(AotKernel(kernel.folder, True, kernel.arch) for kernel in kernels)),
         )
         yield caps, RealMachine(triton, arch, frozenset(environ.items()), frozenset(kernels))
 
@@ -138,9 +139,7 @@ def would_run(git: Path, commit: str, real: RealMachine, call: Call) -> bool | N
 
 
 @pytest.mark.parametrize("name", AITER_RELEASES)
-def test_the_releases_that_fixes_name_show_what_the_table_says(
-    aiter_checkout: Path, tmp_path: Path, name: str
-) -> None:
+def test_the_releases_that_fixes_name_show_what_the_table_says(aiter_checkout: Path, tmp_path: Path, name: str) -> None:
     """What `aiter_releases.py` says of a release is what the probe reads from its commit."""
     release = AITER_RELEASES[name]
     source = probed(tmp_path, Checkout(aiter_checkout, release.commit)).aiter_source

@@ -1,0 +1,302 @@
+"""Which GPUs a process may use: KFD's topology, NVML through a stand-in, and the visible-device variables."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nsa_caps import Host, Note
+from nsa_caps.host import UnreadableError
+from nsa_caps.probes.devices import arch_of_target_version, devices
+from nsa_caps.testing import FakeNvml, lay_out_gpus, machine
+
+NODES = "sys/class/kfd/kfd/topology/nodes"
+
+
+def asked(host: Host, **environ: str) -> tuple[tuple[str, ...] | None, str | None, tuple[Note, ...]]:
+    """Return the archs by index, what rocminfo would print first, and the notes."""
+    found = devices(replace(host, environ=environ))
+    seen = found["devices"]
+    if seen is not None:
+        assert [device.index for device in seen] == list(range(len(seen)))
+    return None if seen is None else tuple(gpu.arch for gpu in seen), found.get("rocminfo_arch"), found["notes"]
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Host:
+    """Return an AMD host of four GPUs of three archs, whose unique ids are 1 to 4."""
+    return machine(tmp_path / "amd", archs=("gfx942", "gfx950", "gfx1100", "gfx942"))
+
+
+def nvidia(*archs: str, uuids: tuple[str, ...] = (), fails: str | None = None) -> Host:
+    """Return a host whose NVML tells of these GPUs."""
+    return Host({}, (), {"pynvml": FakeNvml(archs, uuids, fails)}, "/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("version", "arch"),
+    [
+        (90008, "gfx908"),
+        (90010, "gfx90a"),
+        (90012, "gfx90c"),
+        (90402, "gfx942"),
+        (90500, "gfx950"),
+        (100306, "gfx1036"),
+        (110000, "gfx1100"),
+        (110501, "gfx1151"),
+        (120001, "gfx1201"),
+        (120500, "gfx1250"),
+    ],
+)
+def test_the_name_of_a_target_version(version: int, arch: str) -> None:
+    """KFD's number is the arch's name: the last two digits of each kind in hexadecimal."""
+    assert arch_of_target_version(version) == arch
+
+
+def test_every_gpu_in_node_order(mixed: Host) -> None:
+    """GPUs are numbered in the order of KFD's nodes; CPU nodes are passed over; each arch says where it was read."""
+    assert asked(mixed)[:2] == (("gfx942", "gfx950", "gfx1100", "gfx942"), "gfx942")
+    source = devices(mixed)["devices"][1].source
+    assert source == f"{mixed.root}/{NODES}/3/properties: gfx_target_version 90500"
+
+
+def test_ten_nodes_and_more_count_by_number(tmp_path: Path) -> None:
+    """Node 10 comes after node 9: names of nodes are numbers, not text."""
+    host = machine(tmp_path / "many", archs=("gfx942",) * 8 + ("gfx950",))
+    assert (asked(host)[0] or ())[-1] == "gfx950"
+
+
+@pytest.mark.parametrize(
+    ("environ", "archs", "first"),
+    [
+        ({"ROCR_VISIBLE_DEVICES": "1"}, ("gfx950",), "gfx950"),
+        ({"ROCR_VISIBLE_DEVICES": "2,0"}, ("gfx1100", "gfx942"), "gfx1100"),
+        ({"ROCR_VISIBLE_DEVICES": "GPU-0000000000000003"}, ("gfx1100",), "gfx1100"),
+        ({"ROCR_VISIBLE_DEVICES": "gpu-0000000000000002, 0"}, ("gfx950", "gfx942"), "gfx950"),
+        ({"HIP_VISIBLE_DEVICES": "1"}, ("gfx950",), "gfx942"),
+        ({"CUDA_VISIBLE_DEVICES": "2"}, ("gfx1100",), "gfx942"),
+        ({"HIP_VISIBLE_DEVICES": "1", "CUDA_VISIBLE_DEVICES": "2"}, ("gfx950",), "gfx942"),
+        ({"ROCR_VISIBLE_DEVICES": "1,2,3", "HIP_VISIBLE_DEVICES": "1"}, ("gfx1100",), "gfx950"),
+        ({"ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "0"}, ("gfx950",), "gfx950"),
+    ],
+)
+def test_the_visible_device_variables(mixed: Host, environ: dict[str, str], archs: tuple[str, ...], first: str) -> None:
+    """ROCR's variable hides and renumbers first, also from rocminfo; then HIP's, or CUDA's where HIP's is not set."""
+    assert asked(mixed, **environ) == (archs, first, ())
+
+
+@pytest.mark.parametrize(
+    ("value", "archs"),
+    [
+        ("1,7,0", ("gfx950",)),
+        ("-1", ()),
+        ("1,-1,0", ("gfx950",)),
+        ("0,0,1", ("gfx942",)),
+        ("1,", ("gfx950",)),
+        ("none", ()),
+        ("GPU-00000000000000ff", ()),
+        ("GPU-000000000000000", ()),
+        ("1;0", ()),
+    ],
+)
+def test_a_list_ends_at_the_first_entry_that_names_no_further_gpu(
+    mixed: Host, value: str, archs: tuple[str, ...]
+) -> None:
+    """What stands behind a wrong, ambiguous or repeated entry is not seen, as the drivers have it; a note says so."""
+    seen, _, notes = asked(mixed, HIP_VISIBLE_DEVICES=value)
+    assert seen == archs
+    assert [note.source for note in notes] == ["HIP_VISIBLE_DEVICES"]
+    assert repr(value) in notes[0].text
+
+
+def test_hiding_every_gpu_leaves_none(mixed: Host) -> None:
+    """Where ROCR's variable lets nothing through there is no GPU, and rocminfo prints none."""
+    assert asked(mixed, ROCR_VISIBLE_DEVICES="9")[:2] == ((), None)
+
+
+@pytest.mark.parametrize("variable", ["ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"])
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_variable_counts_as_unset(mixed: Host, variable: str, blank: str) -> None:
+    """A blank hides nothing here, and says so, as CUDA would hide every GPU."""
+    seen, _, (note,) = asked(mixed, **{variable: blank})
+    assert seen == ("gfx942", "gfx950", "gfx1100", "gfx942")
+    assert note.source == variable
+
+
+def test_no_driver_is_no_gpu() -> None:
+    """Without KFD's topology and without any trace of NVIDIA's driver there is no GPU: that is known."""
+    assert asked(Host({}, (), {}, "/nowhere")) == ((), None, ())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "gfx_target_version\n", "gfx_target_version x\n", "gfx_target_version -5\n", "simd_count 4\n"]
+)
+def test_a_node_without_its_arch_makes_all_unknown(mixed: Host, text: str) -> None:
+    """A node whose arch cannot be read may be any GPU, so the list is not known, and the note names the file."""
+    path = Path(mixed.root) / NODES / "3/properties"
+    path.write_text(text)
+    seen, first, notes = asked(mixed)
+    assert (seen, first) == (None, None)
+    assert any(str(path) in note.source + note.text for note in notes)
+
+
+def test_a_vanished_node_makes_all_unknown(mixed: Host) -> None:
+    """A node that is listed and gone when it is read is unknown too."""
+    (Path(mixed.root) / NODES / "3/properties").unlink()
+    assert asked(mixed)[0] is None
+
+
+def test_a_node_that_is_no_number_is_passed_over(mixed: Host) -> None:
+    """KFD's nodes are numbers; another name beside them is none."""
+    (Path(mixed.root) / NODES / "power").mkdir()
+    assert len(asked(mixed)[0] or ()) == 4
+
+
+class Container(Host):
+    """A host that answers for one GPU as the kernel does where the device cgroup keeps it from a container."""
+
+    __slots__ = ()
+    errno = errno.EPERM
+
+    def read_text(self, path: str) -> str | None:
+        """Fail for node 2, the first GPU's."""
+        if path.endswith("/nodes/2/properties"):
+            cause = OSError(self.errno, os.strerror(self.errno))
+            raise UnreadableError(path, str(cause.strerror)) from cause
+        return super().read_text(path)
+
+
+def in_container(host: Host, kind: type[Container] = Container) -> Host:
+    """Return the same machine as a container sees it that may not use the first GPU."""
+    return kind(host.environ, host.search_path, host.modules, host.root)
+
+
+def test_a_gpu_kept_from_the_container_is_passed_over(mixed: Host) -> None:
+    """EPERM, the kernel's answer for a GPU outside the device cgroup, hides that GPU alone; the note names the file."""
+    found = devices(in_container(mixed))
+    assert [gpu.arch for gpu in found["devices"]] == ["gfx950", "gfx1100", "gfx942"]
+    assert found["rocminfo_arch"] == "gfx950"
+    assert [note.source for note in found["notes"]] == [f"{mixed.root}/{NODES}/2/properties"]
+
+
+def test_a_file_that_may_not_be_read_makes_all_unknown(mixed: Host) -> None:
+    """EACCES is a matter of the file's mode and tells nothing of the GPU."""
+
+    class Locked(Container):
+        __slots__ = ()
+        errno = errno.EACCES
+
+    assert devices(in_container(mixed, Locked))["devices"] is None
+
+
+def test_nvml_tells_the_compute_capability() -> None:
+    """`sm_90` is compute capability 9.0, and the source names NVML, the device and its name."""
+    found = devices(nvidia("sm_90", "sm_100"))["devices"]
+    assert [gpu.arch for gpu in found] == ["sm_90", "sm_100"]
+    assert found[1].source == "NVML: device 1, fake sm_100"
+
+
+def test_old_nvml_answers_with_bytes() -> None:
+    """nvidia-ml-py before 12 gives names and UUIDs as bytes."""
+
+    class Old(FakeNvml):
+        def nvmlDeviceGetUUID(self, handle: int) -> bytes:  # type: ignore[override]  # noqa: N802 as the real one
+            return super().nvmlDeviceGetUUID(handle).encode()
+
+        def nvmlDeviceGetName(self, handle: int) -> bytes:  # type: ignore[override]  # noqa: N802 as the real one
+            return super().nvmlDeviceGetName(handle).encode()
+
+    host = Host({}, (), {"pynvml": Old(("sm_80", "sm_80"))}, "/nowhere")
+    assert asked(host, CUDA_VISIBLE_DEVICES="GPU-00000001")[0] == ("sm_80",)
+    assert devices(host)["devices"][0].source == "NVML: device 0, fake sm_80"
+
+
+@pytest.mark.parametrize(
+    ("value", "archs"),
+    [
+        ("1", ("sm_90",)),
+        ("GPU-bbbb", ("sm_90",)),
+        ("GPU-BBBB-1,0", ("sm_90", "sm_90")),
+        ("GPU-", ()),
+        ("0,1,2", ("sm_90", "sm_90")),
+    ],
+)
+def test_cuda_visible_devices(value: str, archs: tuple[str, ...]) -> None:
+    """CUDA's variable takes indices and any unambiguous beginning of a UUID."""
+    host = nvidia("sm_90", "sm_90", uuids=("GPU-aaaa-1", "GPU-bbbb-1"))
+    assert asked(host, CUDA_VISIBLE_DEVICES=value)[0] == archs
+
+
+def test_cuda_ignores_the_variables_of_amd() -> None:
+    """ROCR's and HIP's variables hide no NVIDIA GPU."""
+    assert asked(nvidia("sm_90"), ROCR_VISIBLE_DEVICES="7", HIP_VISIBLE_DEVICES="7")[0] == ("sm_90",)
+
+
+def test_indices_among_several_archs_need_cudas_order() -> None:
+    """NVML counts by PCI bus and CUDA fastest first, so an index tells no arch unless CUDA_DEVICE_ORDER says so."""
+    host = nvidia("sm_75", "sm_90")
+    seen, _, (note,) = asked(host, CUDA_VISIBLE_DEVICES="0")
+    assert seen is None
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in note.text
+    assert asked(host, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_ORDER="PCI_BUS_ID")[0] == ("sm_75",)
+    assert asked(host, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_ORDER="FASTEST_FIRST")[0] is None
+    assert asked(host)[0] == ("sm_75", "sm_90")
+    assert asked(nvidia("sm_90", "sm_90"), CUDA_VISIBLE_DEVICES="0")[0] == ("sm_90",)
+
+
+def test_no_nvidia_library_is_no_gpu() -> None:
+    """nvidia-ml-py without the driver's library means that there is no NVIDIA GPU to use."""
+    assert asked(nvidia("sm_90", fails="library")) == ((), None, ())
+
+
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetCudaComputeCapability"])
+def test_a_failing_nvml_is_unknown(function: str) -> None:
+    """A library that fails tells nothing, and its words are noted."""
+    seen, _, (note,) = asked(nvidia("sm_90", fails=function))
+    assert seen is None
+    assert note.text == f"{function} failed"
+
+
+def test_nvml_is_shut_down_again() -> None:
+    """What was initialised is shut down, also after a failure: it would go into every forked child."""
+    calls: list[str] = []
+
+    class Counting(FakeNvml):
+        def nvmlInit(self) -> None:  # noqa: N802 as the real one
+            super().nvmlInit()
+            calls.append("init")
+
+        def nvmlShutdown(self) -> None:  # noqa: N802 as the real one
+            calls.append("shutdown")
+
+    for fails in (None, "nvmlDeviceGetCount", "nvmlInit"):
+        devices(Host({}, (), {"pynvml": Counting(("sm_90",), (), fails)}, "/nowhere"))
+    assert calls == ["init", "shutdown"] * 2
+
+
+@pytest.mark.parametrize("sign", ["proc/driver/nvidia/version", "dev/nvidiactl", "dev/dxg"])
+def test_a_driver_without_nvml_is_unknown(tmp_path: Path, sign: str) -> None:
+    """Where a driver is loaded and nvidia-ml-py is not there, the GPUs are not known, and the note says what to do."""
+    (tmp_path / sign).parent.mkdir(parents=True)
+    (tmp_path / sign).touch()
+    seen, _, (note,) = asked(Host({}, (), {}, str(tmp_path)))
+    assert seen is None
+    assert "nvidia-ml-py" in note.text
+
+
+def test_the_cpus_own_graphics_do_not_hide_the_nvidia_card(tmp_path: Path) -> None:
+    """A CUDA machine whose AMD processor has graphics of its own is asked about its NVIDIA GPUs."""
+    host = machine(tmp_path / "desktop", platform="cuda", archs=("sm_89",))
+    lay_out_gpus(host.root, ("gfx1036",))
+    assert asked(host)[:2] == (("sm_89",), None)
+
+
+def test_a_rocm_build_is_asked_about_its_amd_card(tmp_path: Path) -> None:
+    """A ROCm build beside an NVIDIA card uses the AMD one."""
+    host = machine(tmp_path / "both", platform="rocm", archs=("gfx1100",))
+    lay_out_gpus(host.root, None, nvidia=True)
+    assert asked(host)[:2] == (("gfx1100",), "gfx1100")

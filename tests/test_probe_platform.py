@@ -1,0 +1,118 @@
+"""What the installed torch was built for."""
+
+from __future__ import annotations
+
+import types
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nsa_caps import Host
+from nsa_caps.capabilities import PLATFORMS, Platform
+from nsa_caps.probes.platform import platform
+from nsa_caps.testing import lay_out_packages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def found(site: Path, **modules: object) -> tuple[str, str | None, tuple[str, ...]]:
+    """Return the platform, where it was read, and the texts of the notes."""
+    result = platform(Host({}, (str(site),), modules, "/nowhere"))
+    return result["platform"], result["platform_source"], tuple(note.text for note in result["notes"])
+
+
+def torch(site: Path, text: str) -> Path:
+    """Write torch's version file."""
+    lay_out_packages(site, torch="2.9.1")
+    path = site / "torch/version.py"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("kind", PLATFORMS)
+def test_every_build(tmp_path: Path, kind: Platform) -> None:
+    """Each vendor's build is told from what its version file sets, or from the plugin beside a CPU build."""
+    lay_out_packages(tmp_path, platform=kind, torch="2.9.1")
+    assert found(tmp_path)[0] == kind
+
+
+def test_the_source_names_file_and_value(tmp_path: Path) -> None:
+    """The source says which name in which file decided."""
+    path = torch(tmp_path, "from typing import Optional\nhip: Optional[str] = '7.0'\ncuda: Optional[str] = None\n")
+    assert found(tmp_path) == ("rocm", f"{path}: hip = 7.0", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("hip = '7.0'", "rocm"),
+        ("cuda: Optional[str] = '12.8'\nhip: Optional[str] = None", "cuda"),
+        ("xpu: Optional[str] = '20250301'\ncuda = None", "xpu"),
+        ("hip = '7.0'\ncuda = '12.8'", "rocm"),
+        ("hip = ''\ncuda = '12.8'", "cuda"),
+        ("hip = None", "cpu"),
+        ("cuda = None\nhip = None\nxpu = None", "cpu"),
+    ],
+)
+def test_plain_and_annotated_assignments(tmp_path: Path, text: str, kind: str) -> None:
+    """The first of hip, cuda and xpu that holds a text decides, however it is assigned."""
+    torch(tmp_path, text)
+    assert found(tmp_path)[0] == kind
+
+
+@pytest.mark.parametrize("text", ["", "__version__ = '2.9.1'", "hip = get()", "hip: str"])
+def test_a_version_file_that_names_no_build(tmp_path: Path, text: str) -> None:
+    """A file that names neither hip, cuda nor xpu tells nothing, and is noted."""
+    path = torch(tmp_path, text)
+    assert found(tmp_path) == ("unknown", str(path), ("names neither hip, cuda nor xpu",))
+
+
+def test_a_missing_version_file(tmp_path: Path) -> None:
+    """A torch without a version file is unknown."""
+    torch(tmp_path, "").unlink()
+    assert found(tmp_path)[0] == "unknown"
+
+
+def test_a_version_file_that_is_no_python(tmp_path: Path) -> None:
+    """A file that cannot be parsed is unknown, and the note says why."""
+    path = torch(tmp_path, "hip = (")
+    kind, source, (note,) = found(tmp_path)
+    assert (kind, source) == ("unknown", str(path))
+    assert "cannot parse it" in note
+
+
+def test_a_version_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A folder in the place of the file is unknown, and the note says what it is."""
+    path = torch(tmp_path, "")
+    path.unlink()
+    path.mkdir()
+    assert found(tmp_path) == ("unknown", str(path), ("not a regular file",))
+
+
+def test_no_torch(tmp_path: Path) -> None:
+    """Without torch there is no build to be a fact of."""
+    assert found(tmp_path) == ("unknown", None, ())
+
+
+def test_the_plugins_count_only_beside_a_cpu_build(tmp_path: Path) -> None:
+    """A CUDA build stays one where a vendor's plugin is installed too."""
+    lay_out_packages(tmp_path / "npu", platform="npu", torch="2.9.1")
+    lay_out_packages(tmp_path / "cuda", platform="cuda", torch="2.9.1")
+    host = Host({}, (str(tmp_path / "cuda"), str(tmp_path / "npu")), {}, "/nowhere")
+    assert platform(host)["platform"] == "cuda"
+
+
+def test_an_imported_torch_tells_for_itself(tmp_path: Path) -> None:
+    """What this process imported counts, whatever lies on disk."""
+    torch(tmp_path, "hip = '7.0'")
+    module = types.ModuleType("torch")
+    vars(module)["version"] = types.SimpleNamespace(hip=None, cuda="12.8")
+    kind, source, _ = found(tmp_path, torch=module)
+    assert (kind, source) == ("cuda", "torch.version, as imported: cuda = 12.8")
+
+
+def test_a_half_imported_torch_is_read_from_disk(tmp_path: Path) -> None:
+    """A torch in the middle of its import has no version module yet."""
+    torch(tmp_path, "hip = '7.0'")
+    assert found(tmp_path, torch=types.ModuleType("torch"))[0] == "rocm"
