@@ -184,5 +184,6 @@ def _owner(
 def _same_version(metadata: str | None, own: str | None) -> bool:
     if metadata is None or own is None:
         return False
-    # Folder names escape `-` as `_`, and builds differ in case.
-    return metadata.replace("_", "-").lower() == own.replace("_", "-").lower()
+    # Folder names escape `-` as `_`, builds differ in case, and torch's CUDA wheels leave the local part out of one.
+    told, known = metadata.replace("_", "-").lower(), own.replace("_", "-").lower()
+    return told in (known, known.partition("+")[0]) or known == told.partition("+")[0]
