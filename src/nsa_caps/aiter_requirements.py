@@ -68,8 +68,8 @@ def source_shows(*own: str) -> Requirement:
         if not unknown:
             return None
         where = source.location if source else caps.aiter.location
-        observed, change = f"not found: {', '.join(unknown)}", Change("aiter", "aiter", "main")
-        return Reason("aiter.source-unknown", "unknown", observed, "a shape that is known", where, (change,))
+        observed, change = ", ".join(unknown), Change("aiter", "aiter", "main")
+        return Reason("aiter.source-unknown", "unknown", observed, "a known shape", where, (change,))
 
     return check
 

@@ -35,7 +35,7 @@ CODES: Mapping[str, str] = MappingProxyType({
     "switch.unreadable": "a switch holds what its consumer cannot read",
     "triton.version-unknown": "the version of Triton is not known",
     "triton.too-old": "Triton is too old",
-    "aiter.source-unknown": "aiter's source shows no shape that is known",
+    "aiter.source-unknown": "aiter's source is not understood",
     "aiter.import-barred": "nothing of aiter can be imported with this Triton",
     "aiter.no-preshuffle-logits": "aiter's logits kernel takes neither Preshuffle nor KVBlockSize",
     "aiter.no-preshuffle-cache": "aiter's cache kernels take no preshuffle",
