@@ -5,7 +5,8 @@
 prints one JSON object a variant and target: the compiler's error, or null, and whether the machine code multiplies fp8
 matrices. `--fp8` leaves out all variants but those that ask for it; the ones that get it are the entries of `FP8_DOTS`
 in `portable_logits_tuning.py`, for the Triton that ran. Another Triton is asked by putting it before the installed one
-on PYTHONPATH. Compiling needs no GPU, but not the interpreter either: unset TRITON_INTERPRET.
+on PYTHONPATH. Compiling needs no GPU, but not the interpreter either: unset TRITON_INTERPRET. Before 3.5 Triton brings
+no linker for AMD: TRITON_HIP_LLD_PATH must name an ld.lld.
 """
 
 from __future__ import annotations

@@ -104,8 +104,8 @@ class Host:
             raise UnreadableError(path, _why(error)) from error
 
     def exists(self, path: str) -> bool:
-        """Return whether there is anything of this name; device nodes are looked at, not opened."""
-        return os.path.exists(path)
+        """Return whether there is anything of this name, also a link that leads nowhere; nothing is opened."""
+        return os.path.lexists(path)
 
     def is_file(self, path: str) -> bool:
         """Return whether there is a regular file of this name."""

@@ -52,10 +52,22 @@ def check(case: Case, tuning: Tuning | None = None) -> None:
     assert_scores(case, found, ON_GPU if found.is_cuda else 1e-5)
 
 
+@pytest.mark.parametrize("next_n", [1, 2])
 @pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: f"{fmt.page_size}-{fmt.order}-{fmt.dialect}")
-def test_every_format_is_read_as_defined(fmt: PageFormat, device: str) -> None:
-    """Ragged contexts, two queries, and pages that the last token does not fill."""
-    check(make_case(fmt, [70, 0, 1, 150, 128], 150, next_n=2, device=device))
+def test_every_format_is_read_as_defined(fmt: PageFormat, next_n: int, device: str) -> None:
+    """Ragged contexts, one query and several, and pages that the last token does not fill."""
+    check(make_case(fmt, [70, 0, 1, 150, 128], 150, next_n=next_n, device=device))
+
+
+def test_a_packed_exponent_of_0_is_a_subnormal_scale(device: str) -> None:
+    """2**-127, which shifting the exponent into place would make 0."""
+    fmt = PageFormat(page_size=16, scale_format="ue8m0_packed")
+    case = make_case(fmt, [16], 16, device=device)
+    case.arguments[1][:, fmt.scale_offset(0) :] = 0
+    expected = reference_logits.logits(*case.arguments, fmt=fmt)
+    found = scores(case)
+    assert (expected != 0).any()
+    assert bool(((found - expected).abs() <= ON_GPU * expected.abs().max()).all())
 
 
 @pytest.mark.parametrize("fmt", FORMATS[6:8], ids=lambda fmt: fmt.dialect)

@@ -43,7 +43,7 @@ def _sum_and_largest(sum_a, largest_a, sum_b, largest_b):
 
 @triton.jit
 def _cost(context, capacity, max_model_len, BLOCK: tl.constexpr):
-    # In steps over keys; a step of nothing but -inf is some 64 times cheaper.
+    # In steps over keys; one that only writes -inf counts as 1/64.
     return tl.cdiv(tl.minimum(context, capacity), BLOCK) + 1 + max_model_len // (64 * BLOCK)
 
 
@@ -312,6 +312,9 @@ def logits(
     columns = max(16, triton.next_power_of_2(heads))
     rows = min(triton.next_power_of_2(next_n), max(1, _COLUMNS // columns))
     chosen = tuning or tuning_for(pages.device, fmt, rows * columns)
+    # A reduction of fewer than 64 stays within a warp, and the compiler then keeps the loop's bounds once a thread:
+    # 16 x 131,072 with two queries of 64 heads on an H200, 111 us against 87 us.
+    lanes = 1 if batch == 1 else max(64, triton.next_power_of_2(batch))
     with _current_device(pages):
         _logits_kernel[(max(chosen.programs, 2 * batch), triton.cdiv(next_n, rows))](
             q.view(torch.uint8),
@@ -333,7 +336,7 @@ def logits(
             PACKED=fmt.scale_format == "ue8m0_packed",
             NEXT_N=next_n,
             HEADS=heads,
-            BATCH=1 if batch == 1 else max(64, triton.next_power_of_2(batch)),
+            BATCH=lanes,
             ROWS=rows,
             COLUMNS=columns,
             BLOCK=chosen.block,

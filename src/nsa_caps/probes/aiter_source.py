@@ -290,7 +290,7 @@ def _gate(files: _Files) -> Iterator[tuple[str, Any]]:
     if module is None:
         return
     # Only a file without code has no gate: what it imports might raise as well.
-    if all(isinstance(node, ast.Expr) for node in module.body):
+    if all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in module.body):
         yield from (("gate_triton", "none"), ("gate_escape", "none"))
         return
     nodes = list(ast.walk(module))
@@ -330,7 +330,8 @@ def _gluon_kernels(files: _Files) -> Iterator[tuple[str, Any]]:
         return
     starts = [(match[1].strip("_") or "base", match.start()) for match in re.finditer(_GLUON_KERNEL, text)]
     ends = [start for _, start in starts[1:]] + [len(text)]
-    bodies = {name: text[start:end] for (name, start), end in zip(starts, ends, strict=True)}
+    # Without any kernel there is one end too many.
+    bodies = {name: text[start:end] for (name, start), end in zip(starts, ends, strict=False)}
     if not {"base", "preshuffle"} <= bodies.keys():
         return
     layouts = {name: re.findall(_MFMA_LAYOUT, bodies[name]) for name in ("base", "preshuffle")}

@@ -180,7 +180,8 @@ def _visible(gpus: Sequence[_Gpu], host: Host, variables: tuple[str, ...], notes
 
 
 def _named(gpus: Sequence[_Gpu], entry: str) -> _Gpu | None:
-    if entry.isdecimal():
+    # int() refuses thousands of digits.
+    if entry.isdecimal() and len(entry) < 10:
         return gpus[int(entry)] if int(entry) < len(gpus) else None
     # CUDA and ROCR take any unambiguous beginning of a UUID.
     matches = [gpu for gpu in gpus if entry and gpu.uuid is not None and gpu.uuid.lower().startswith(entry.lower())]

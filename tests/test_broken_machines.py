@@ -1,0 +1,493 @@
+"""Machines that are broken in every way that a file, a variable or a plugin can be: an answer, a note, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nsa_caps import AotKernel, Capabilities, Host, Note, Package, decide, probe
+from nsa_caps.host import UnreadableError
+from nsa_caps.probes import BUILT_IN
+from nsa_caps.switches import VARIABLES
+from nsa_caps.testing import AOT_FOLDER, machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NODES = "root/sys/class/kfd/kfd/topology/nodes"
+TILED = "paged_mqa_logits_preshuffle_64x256x128_B64PFW2"
+STEM = "_gluon_deepgemm_fp8_paged_mqa_logits_preshuffle"
+# Every file of a whole machine that a probe reads, below the machine's folder.
+FILES = (
+    "site/torch/version.py",
+    "site/triton/__init__.py",
+    "site/aiter/_version.py",
+    "site/aiter/ops/triton/attention/pa_mqa_logits.py",
+    "site/aiter/ops/triton/gluon/__init__.py",
+    "site/aiter/ops/triton/gluon/pa_mqa_logits.py",
+    "site/aiter/ops/attention.py",
+    "site/aiter/ops/cache.py",
+    "site/aiter/jit/utils/chip_info.py",
+    "site/aiter/utility/dtypes.py",
+    "site/deep_gemm/__init__.py",
+    f"site/{AOT_FOLDER}/{TILED}/{STEM}.json",
+    f"{NODES}/0/properties",
+    f"{NODES}/2/properties",
+)
+# Every folder that a probe lists.
+FOLDERS = ("site", f"site/{AOT_FOLDER}", NODES)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Host:
+    """Return an MI300X with everything: it takes aiter's tiled row as it is."""
+    host = machine(
+        tmp_path / "m",
+        archs=["gfx942"],
+        triton="3.6.0",
+        aiter="04907edc",
+        aiter_version="0.1.16",
+        bundle=[AotKernel(TILED, complete=True, arch="gfx942")],
+        deep_gemm="2.1.1",
+        environ={"SGLANG_USE_AITER": "1", "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS": "1"},
+    )
+    assert decide(probe(host)).chosen == "aiter-preshuffle"
+    return host
+
+
+def base(host: Host) -> Path:
+    """Return the folder that a machine is laid out in."""
+    return Path(host.root).parent
+
+
+def answer(host: Host) -> Capabilities:
+    """Return what is found, having seen that it can be kept, decided about and explained."""
+    caps = probe(host)
+    assert Capabilities.from_json(caps.to_json()) == caps
+    decision = decide(caps)
+    assert decision.explain()
+    # A built-in probe that fails as a whole would be a bug of ours, told as `probe NAME`.
+    assert [note for note in caps.notes if note.source.startswith("probe ")] == []
+    return caps
+
+
+def remove(path: Path) -> None:
+    """Take a file or a folder away."""
+    if path.is_dir():
+        path.rename(path.with_name(path.name + ".gone"))
+    else:
+        path.unlink()
+
+
+def truncate(path: Path) -> None:
+    """Leave the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def enlarge(path: Path) -> None:
+    """Make a file of 1 GB, of which no block is on the disk."""
+    with path.open("wb") as stream:
+        stream.truncate(10**9)
+
+
+def put(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Return a function that puts something else in a file's place."""
+
+    def replace_file(path: Path) -> None:
+        remove(path)
+        make(path)
+
+    return replace_file
+
+
+BREAKS: dict[str, Callable[[Path], object]] = {
+    "gone": remove,
+    "empty": lambda path: path.write_bytes(b""),
+    "truncated": truncate,
+    "huge": enlarge,
+    "not UTF-8": lambda path: path.write_bytes(b"\xff\xfe" + path.read_bytes()),
+    "NUL bytes": lambda path: path.write_bytes(bytes(5000)),
+    "one line of a megabyte": lambda path: path.write_bytes(b"x" * 10**6),
+    "deep nesting": lambda path: path.write_bytes(b"[" * 10**6),
+    "binary": lambda path: path.write_bytes(bytes(range(256)) * 100),
+    "a folder": put(Path.mkdir),
+    "a named pipe": put(os.mkfifo),
+    "a device": put(lambda path: path.symlink_to("/dev/zero")),
+    "a link to itself": put(lambda path: path.symlink_to(path)),
+    "a link to nothing": put(lambda path: path.symlink_to("/nowhere/at/all")),
+    "a link to another file": put(lambda path: path.symlink_to(__file__)),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("how", BREAKS)
+def test_every_file_broken_in_every_way(whole: Host, file: str, how: str) -> None:
+    """Whatever stands in the place of a file there is an answer, in bounded time, and nothing selects on a guess."""
+    path = base(whole) / file
+    BREAKS[how](path)
+    start = time.monotonic()
+    caps = answer(whole)
+    assert time.monotonic() - start < 5
+    decision = decide(caps)
+    # What does not bear on aiter's rows, or only says a version, may be broken without harm.
+    harmless = "deep_gemm" in file or file.endswith("_version.py") or "/0/" in file or file == FILES[1]
+    # That is what they looked like before f061fba9, and before 9d68ff2d: no gate, and nothing that imports it.
+    harmless |= how in ("gone", "empty") and file.endswith("gluon/__init__.py")
+    readable = ("empty", "truncated", "NUL bytes", "one line of a megabyte", "deep nesting", "a link to another file")
+    harmless |= how in readable and file.endswith("ops/attention.py")
+    if not harmless:
+        assert decision.chosen != "aiter-preshuffle", f"{file} {how} decided nothing"
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("how", ["huge", "not UTF-8", "a folder", "a named pipe", "a device", "a link to itself"])
+def test_a_file_that_cannot_be_read_is_named(whole: Host, file: str, how: str) -> None:
+    """What is there and cannot be read leaves a note that names the file."""
+    path = base(whole) / file
+    BREAKS[how](path)
+    caps = answer(whole)
+    # Without a regular __init__.py the folder is no package: that is what there is to say.
+    no_package = path.name == "__init__.py" and path.parent.parent.name == "site" and how not in ("huge", "not UTF-8")
+    named = str(path.parent if no_package else path)
+    assert any(note.source == named for note in caps.notes), caps.notes
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("how", ["a file", "a link to itself", "a link to nothing", "gone", "empty"])
+def test_every_folder_broken_in_every_way(whole: Host, folder: str, how: str) -> None:
+    """A folder that is not there, is none, or cannot be listed leaves an answer without the fast row."""
+    path = base(whole) / folder
+    remove(path)
+    makes: dict[str, Callable[[Path], object]] = {
+        "a file": Path.touch,
+        "a link to itself": lambda path: path.symlink_to(path),
+        "a link to nothing": lambda path: path.symlink_to("/nowhere"),
+        "gone": lambda _: None,
+        "empty": Path.mkdir,
+    }
+    makes[how](path)
+    caps = answer(whole)
+    assert decide(caps).chosen != "aiter-preshuffle"
+    if how == "a link to itself":
+        assert any(note.source == str(path) for note in caps.notes)
+
+
+class Locked(Host):
+    """A host on which every file and folder is there and may not be read, as for another user's."""
+
+    __slots__ = ()
+
+    def read_text(self, path: str) -> str | None:
+        """Refuse what is there."""
+        if super().read_text(path) is None:
+            return None
+        raise UnreadableError(path, "Permission denied")
+
+    def list_folder(self, path: str) -> tuple[str, ...]:
+        """Refuse what is there."""
+        if not super().list_folder(path):
+            return ()
+        raise UnreadableError(path, "Permission denied")
+
+
+def test_permission_denied_everywhere(whole: Host) -> None:
+    """Where nothing may be read nothing is known: no row of a GPU is chosen, and every place is noted."""
+    caps = answer(Locked(whole.environ, whole.search_path, whole.modules, whole.root))
+    assert (caps.platform, caps.devices, caps.aot_bundle.kernels) == ("unknown", None, None)
+    assert {caps.torch.state, caps.triton.state, caps.aiter.state} == {"broken"}
+    assert decide(caps).chosen is None
+    assert {note.text for note in caps.notes if note.probe != "aiter_source"} >= {"Permission denied"}
+    assert whole.search_path[0] in {note.source for note in caps.notes}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything: needs an ordinary user")
+def test_permission_denied_by_the_kernel(whole: Host) -> None:
+    """The same by the file's mode."""
+    for file in FILES:
+        (base(whole) / file).chmod(0)
+    assert decide(answer(whole)).chosen is None
+
+
+class Vanishing(Host):
+    """A host whose files are there when they are looked for and gone when they are read."""
+
+    __slots__ = ()
+
+    def read_text(self, path: str) -> str | None:
+        """Find nothing."""
+        del path
+        return None
+
+
+def test_files_that_vanish_between_a_look_and_a_read(whole: Host) -> None:
+    """An installation that is being replaced leaves an answer."""
+    caps = answer(Vanishing(whole.environ, whole.search_path, whole.modules, whole.root))
+    assert caps.devices is None
+    assert decide(caps).chosen is None
+
+
+# --- Code that is read is never executed
+
+
+def test_nothing_that_is_read_is_executed(whole: Host, tmp_path: Path) -> None:
+    """Source that would leave a trace if it ran is read as data."""
+    trace = tmp_path / "executed"
+    for file in FILES:
+        if file.endswith(".py"):
+            path = base(whole) / file
+            path.write_text(f"{path.read_text()}\nopen({str(trace)!r}, 'w').close()\n")
+    caps = answer(whole)
+    assert not trace.exists()
+    assert caps.triton.version == "3.6.0"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__version__ = __import__('os').system('touch {trace}') or '3.6.0'",
+        "__version__ = open('{trace}', 'w') and '3.6.0'",
+        '__version__ = f\'{{open("{trace}", "w")}}\'',
+        "@print\ndef f(): ...\n__version__ = '3.6.0'\nimport {trace}",
+        "__version__ = '3.6.0'\nraise SystemExit",
+        "# -*- coding: rot13 -*-\n__version__ = '3.6.0'",
+    ],
+)
+def test_a_version_that_would_have_to_be_run(whole: Host, tmp_path: Path, text: str) -> None:
+    """An expression is no version, and a statement beside a version is not run."""
+    trace = tmp_path / "trace"
+    (base(whole) / FILES[1]).write_text(text.replace("{trace}", str(trace)))
+    answer(whole)
+    assert not trace.exists()
+
+
+# --- Variables
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 10**6,
+        "1\n2",
+        "\r\n",
+        "\x1b[31m1",
+        "\udcff\udc80",
+        "\0",
+        "1" * 5000,
+        "٣",
+        "ⅷ",
+        "-",
+        "${HOME}",
+        "; rm -rf /",
+    ],
+    ids=range(12),
+)
+def test_any_value_of_any_variable(whole: Host, value: str) -> None:
+    """Any text in any variable leaves an answer that a terminal can print: long, torn, coloured, or not text at all."""
+    visible = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+    for variable in (*VARIABLES, *visible):
+        if variable in ("NSA_CAPS_ROW", "NSA_CAPS_PLUGINS"):
+            continue
+        caps = answer(replace(whole, environ={**whole.environ, variable: value}))
+        text = decide(caps).explain()
+        assert all(char.isprintable() or char == "\n" for char in text)
+
+
+def test_a_megabyte_in_every_variable_at_once(whole: Host) -> None:
+    """Size alone breaks nothing."""
+    names = [name for name in VARIABLES if name not in ("NSA_CAPS_ROW", "NSA_CAPS_PLUGINS")]
+    answer(replace(whole, environ=dict.fromkeys(names, "1" * 10**6)))
+
+
+# --- The import path
+
+
+@pytest.mark.parametrize("entry", ["", ".", "/nowhere", "\0", "/dev/null", "x" * 5000, "relative", "/proc/self/fd"])
+def test_any_entry_of_the_import_path(whole: Host, entry: str) -> None:
+    """An entry that is no folder, or cannot be one, is passed over."""
+    caps = answer(replace(whole, search_path=(entry, *whole.search_path, entry)))
+    assert decide(caps).chosen == "aiter-preshuffle"
+
+
+def test_a_search_path_of_a_thousand_folders(whole: Host) -> None:
+    """Length alone breaks nothing."""
+    assert answer(replace(whole, search_path=("/nowhere",) * 1000 + whole.search_path)).triton.version == "3.6.0"
+
+
+@pytest.mark.parametrize("module", [None, 3, object(), "triton", type("Lazy", (), {"__version__": 3, "__file__": 3})()])
+def test_any_object_among_the_imported_modules(whole: Host, module: object) -> None:
+    """What stands for an imported module may be anything; what is no text tells nothing."""
+    loaded = dict.fromkeys(("torch", "triton", "aiter", "deep_gemm"), module)
+    assert decide(answer(replace(whole, modules=loaded))).chosen == "aiter-preshuffle"
+
+
+def test_a_module_that_fails_when_it_is_looked_at(whole: Host) -> None:
+    """A lazy module whose attributes raise is told in a note, and is not fatal."""
+
+    class Lazy:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError(f"cannot load {name}")
+
+    caps = probe(replace(whole, modules={"triton": Lazy()}))
+    assert any("cannot load" in note.text for note in caps.notes)
+    assert decide(caps).chosen != "aiter-preshuffle"
+
+
+# --- Third parties' probes
+
+
+def found(*probes: Any, host: Host | None = None) -> Capabilities:
+    """Return what the built-in probes and these find."""
+    return probe(host or Host({}, (), {}, "/nowhere"), probes=(*BUILT_IN, *probes))
+
+
+def raising(_: Host) -> dict[str, Any]:
+    """Raise."""
+    raise ValueError("a bug\nof two lines")
+
+
+def leaving(_: Host) -> dict[str, Any]:
+    """Leave the process."""
+    raise SystemExit(3)
+
+
+def recursing(host: Host) -> dict[str, Any]:
+    """Never end."""
+    return recursing(host)
+
+
+def asserting(_: Host) -> dict[str, Any]:
+    """Fail an assertion."""
+    raise AssertionError
+
+
+@pytest.mark.parametrize("bad", [raising, leaving, recursing, asserting])
+def test_a_probe_that_fails_is_named(bad: Callable[[Host], dict[str, Any]]) -> None:
+    """A third party's probe that fails, even by leaving the process, is named in a note and takes nothing with it."""
+    caps = found(bad)
+    (note,) = (note for note in caps.notes if note.probe == bad.__name__)
+    assert note.source == f"probe {bad.__name__}"
+    assert note.text.startswith("failed with ")
+    assert found().replace(notes=()) == caps.replace(notes=())
+
+
+LOOP: dict[str, Any] = {}
+LOOP["loop"] = LOOP
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        5,
+        "text",
+        [1],
+        {"platform": 5},
+        {"platform": "amiga"},
+        {"devices": ["gfx942"]},
+        {"devices": 3},
+        {"torch": None},
+        {"torch": "2.9"},
+        {"triton": Package("triton", "lost")},  # type: ignore[arg-type]  # that is the point
+        {"notes": ["text"]},
+        {"notes": 5},
+        {"extras": 5},
+        {"extras": {"x": object()}},
+        {"extras": {"x": {1, 2}}},
+        {"extras": {"x": float("nan")}},
+        {"extras": {1: 2}},
+        {"extras": LOOP},
+        {"variables": {"x": 1}},
+    ],
+    ids=range(20),
+)
+def test_a_probe_that_returns_the_wrong_type(result: object) -> None:
+    """What is not of a field's type is refused whole, and the probe is named."""
+
+    def third_party(_: Host) -> Any:
+        return result
+
+    caps = found(third_party)
+    assert [note.source for note in caps.notes] == [f"probe {third_party.__qualname__}"]
+    assert caps.notes[0].text.startswith("failed with ")
+    assert caps.replace(notes=()) == found()
+
+
+@pytest.mark.parametrize("field", ["gpu", "schema_version", "switches", "engine", "Devices"])
+def test_a_probe_that_returns_an_unknown_field(field: str) -> None:
+    """A field that there is none of, or that no probe may set, is noted and left out; the rest counts."""
+
+    def third_party(_: Host) -> dict[str, Any]:
+        return {field: 1, "extras": {"fabric": "x"}}
+
+    caps = found(third_party)
+    assert [note.text for note in caps.notes] == [f"returned {field!r}, which is no field that a probe may set"]
+    assert dict(caps.extras) == {"fabric": "x"}
+
+
+def test_a_probe_of_ones_own() -> None:
+    """A third party's probe adds notes and extras, and replaces what an earlier one found."""
+    note = Note("fabric", "/sys/class/infiniband", "four ports")
+
+    def fabric(_: Host) -> dict[str, Any]:
+        return {"extras": {"ports": 4}, "notes": [note], "triton": Package("triton", "found", "3.6.0")}
+
+    caps = found(fabric)
+    assert (dict(caps.extras), caps.notes, caps.triton.version) == ({"ports": 4}, (note,), "3.6.0")
+
+
+def test_only_the_probes_that_are_named_run() -> None:
+    """`probes=` stands for the built-in list."""
+    assert probe(Host.current(), probes=()) == Capabilities(switches=probe(Host.current(), probes=()).switches)
+
+
+def test_a_keyboard_interrupt_is_not_swallowed() -> None:
+    """Who asks the process to stop is heard."""
+
+    def interrupted(_: Host) -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        found(interrupted)
+
+
+# --- The whole
+
+
+def test_an_empty_machine() -> None:
+    """A root, a path and an environment with nothing in them are a machine of which nothing is known but that."""
+    caps = answer(Host({}, (), {}, "/nowhere"))
+    assert (caps.platform, caps.devices, caps.notes) == ("unknown", (), ())
+    assert decide(caps).chosen is None
+
+
+def test_memory_stays_bounded(tmp_path: Path) -> None:
+    """Gigantic files everywhere are answered within 200 MB of memory."""
+    host = machine(tmp_path / "m", archs=["gfx942"], aiter="04907edc", aiter_version="1")
+    for path in [*Path(host.search_path[0]).rglob("*.py"), *Path(host.root).rglob("properties")]:
+        enlarge(path)
+    code = (
+        "import sys, json; from nsa_caps import Host, probe;"
+        f"caps = probe(Host({{}}, ({host.search_path[0]!r},), {{}}, {host.root!r}));"
+        "print(json.dumps([note.text for note in caps.notes]))"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    limit = 200 * 1024 * 1024
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1000000000 bytes, more than the 2097152 that are read" in json.loads(done.stdout)
