@@ -17,10 +17,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nsa_caps
 from nsa_caps.testing import machine
 from sections import write_section
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 AITER_COMMIT = "04907edc"
 # A process that has loaded the standard library's modules, asked once.
@@ -151,7 +155,7 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.2f}"
 
 
-def _table(head: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], body: Sequence[tuple[str, ...]]) -> str:
     lines = [head, ("---",) * len(head), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -109,6 +109,14 @@ def test_the_arch_map_in_its_newer_place(tmp_path: Path) -> None:
     assert found(tmp_path)[0].known_archs == ("gfx942",)
 
 
+def test_a_name_that_every_triton_gets_is_no_name_error(tmp_path: Path) -> None:
+    """Where `get_cdna_version` is imported for old Tritons too, their AOT path can call it."""
+    write_aiter_tree(tmp_path, GENERATIONS["10c87ea1"])
+    path = tmp_path / "aiter" / NEW
+    path.write_text("from aiter.ops.triton.gluon.pa_decode_gluon import get_cdna_version\n" + path.read_text())
+    assert found(tmp_path)[0].aot_needs_gluon_triton is False
+
+
 def edit(file: str, old: str, new: str) -> Edit:
     """Return the file and a function that replaces a piece of its text."""
 
