@@ -420,3 +420,10 @@ def test_long_paths_lose_their_middle_in_colour_alone(snapshot: str) -> None:
     assert source not in coloured
     assert "..." in coloured
     assert source[-10:] in coloured
+
+
+def test_an_arch_comes_with_the_torch_that_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Asked about a GPU on a machine without torch, the answer is that of a machine with a torch for that GPU."""
+    bare = machine(tmp_path, platform="unknown", torch=None, triton="3.6.0")
+    assert main(("what-if", "--arch", "gfx1151"), host=bare) == 0
+    assert "\nportable, page size 64" in capsys.readouterr().out

@@ -116,6 +116,16 @@ def test_three_distributions_none_of_which_owns_the_package(tmp_path: Path) -> N
     assert all(name in note.text for name in distributions)
 
 
+def test_a_development_install_beside_a_release(tmp_path: Path) -> None:
+    """Metadata that tell no version own nothing by it; both are named."""
+    lay_out_packages(tmp_path, aiter="04907edc", aiter_version="0.1.16")
+    metadata(tmp_path, "amd_aiter.egg-info")
+    metadata(tmp_path, "aiter-0.1.5.dist-info")
+    found, (note,) = find("aiter", tmp_path)
+    assert (found.version, found.distribution) == ("0.1.16", None)
+    assert "aiter 0.1.5, amd-aiter of unknown version" in note.text
+
+
 def test_metadata_beside_the_package_comes_first(tmp_path: Path) -> None:
     """Metadata of another import folder belong to another installation."""
     lay_out_packages(tmp_path / "venv", triton="3.6.0")

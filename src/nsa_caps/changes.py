@@ -115,11 +115,11 @@ def with_variables(caps: Capabilities, variables: Mapping[str, str], engine: str
 def _with_arch(caps: Capabilities, arch: str) -> Capabilities:
     """Return the machine with one GPU of an arch, and a torch that is built for it where the one at hand is not."""
     platform: Platform = "rocm" if arch.startswith("gfx") else "cuda"
-    source = caps.platform_source if caps.platform == platform else f"what-if: a torch built for {arch}"
+    if caps.platform != platform:
+        torch, source = _installed(caps.torch, caps.torch.version), f"what-if: a torch built for {arch}"
+        caps = caps.replace(platform=platform, platform_source=source, torch=torch)
     rocminfo_arch = arch if platform == "rocm" else None
-    return caps.replace(
-        platform=platform, platform_source=source, devices=(Device(0, arch, "what-if"),), rocminfo_arch=rocminfo_arch
-    )
+    return caps.replace(devices=(Device(0, arch, "what-if"),), rocminfo_arch=rocminfo_arch)
 
 
 def _installed(package: Package, version: str | None) -> Package:
