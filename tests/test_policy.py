@@ -852,6 +852,14 @@ def test_a_layout_is_pickled_as_its_decision() -> None:
     assert pickle.loads(pickle.dumps(layout)) == layout  # noqa: S301 our own bytes
 
 
+def test_a_layout_over_other_rows_is_not_pickled_as_another_one() -> None:
+    """A layout of a third party's row that cannot be pickled says so, and does not come back as one of ours."""
+    mine = replace(ROWS[-1], name="mine", requirements=())
+    layout = select_indexer_layout(amd(), rows=(mine, *ROWS))
+    with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
+        pickle.dumps(layout)
+
+
 def test_a_row_of_ones_own() -> None:
     """A third party's row is decided like the others, before or behind them."""
     mine = replace(ROWS[-1], name="mine", requirements=())
