@@ -90,6 +90,16 @@ print(len({id(layout) for layout in layouts}), len(reads) == 2 * ONE_PROBE, get_
     assert out == "2 True True\n"
 
 
+def test_each_request_has_its_own(run: Run) -> None:
+    """An engine's limits are decided once each; equal requests are one."""
+    out = run("""
+ask = lambda size: get_indexer_layout(request=nsa_caps.Request(page_size=size))
+layouts = [ask(16), get_indexer_layout(), ask(32), ask(16)]
+print([layout.page_size for layout in layouts], layouts[0] is layouts[3], len(reads) == 3 * ONE_PROBE)
+""")
+    assert out == "[16, 64, 32, 16] True True\n"
+
+
 def test_thirty_two_threads_make_one_probe(run: Run) -> None:
     """Threads that ask at the same moment wait for one probe and get one object."""
     out = run("""

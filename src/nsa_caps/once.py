@@ -13,6 +13,7 @@ from nsa_caps.rows import ROWS
 if TYPE_CHECKING:
     from nsa_caps.capabilities import Capabilities, Note
     from nsa_caps.layout import IndexerLayout
+    from nsa_caps.request import Request
     from nsa_caps.rows import Row
 
 __all__ = ["get_indexer_layout", "row_table"]
@@ -26,15 +27,19 @@ class _OncePerEngine:
         # A child may see other GPUs than its parent, and a lock that another thread held at the fork would never open.
         os.register_at_fork(after_in_child=self._renew)
 
-    def __call__(self, *, engine: str = "sglang") -> IndexerLayout:
+    def __call__(self, *, engine: str = "sglang", request: Request | None = None) -> IndexerLayout:
         """Return the layout of this process for an engine; thread-safe, and decided anew in a forked child.
+
+        Args:
+            engine: whose switches to read.
+            request: the model and the engine's limits, decided once each; None: `Request()`.
 
         Raises:
             NoUsableLayoutError: every row is out.
             UnknownEngineError: the engine has no switches here.
         """
-        layout = self._layouts.get(engine)
-        return self._decide(engine) if layout is None else layout
+        layout = self._layouts.get((engine, request))
+        return self._decide(engine, request) if layout is None else layout
 
     def cache_clear(self) -> None:
         """Forget every decision, so that the next call probes again."""
@@ -42,15 +47,15 @@ class _OncePerEngine:
             self._layouts.clear()
 
     def _renew(self) -> None:
-        self._layouts: dict[str, IndexerLayout] = {}
+        self._layouts: dict[tuple[str, Request | None], IndexerLayout] = {}
         self._lock = allocate_lock()
 
-    def _decide(self, engine: str) -> IndexerLayout:
+    def _decide(self, engine: str, request: Request | None) -> IndexerLayout:
         with self._lock:
-            if engine not in self._layouts:
+            if (engine, request) not in self._layouts:
                 caps, rows = row_table(probe(engine=engine))
-                self._layouts[engine] = select_indexer_layout(caps, rows=rows)
-            return self._layouts[engine]
+                self._layouts[engine, request] = select_indexer_layout(caps, request, rows)
+            return self._layouts[engine, request]
 
 
 def row_table(caps: Capabilities) -> tuple[Capabilities, tuple[Row, ...]]:

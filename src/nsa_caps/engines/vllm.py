@@ -1,0 +1,141 @@
+"""vLLM's indexer of DeepSeek-V3.2 and GLM-5 (0.33.0): its kernel block sizes, and how the keys of each lie.
+
+vLLM runs kernels of its own on these pages; what is decided here is the bytes. Nothing of vLLM is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from nsa_caps.capabilities import Package
+from nsa_caps.layout import NoUsableLayoutError, select_indexer_layout
+from nsa_caps.policy import decide
+from nsa_caps.probes import BUILT_IN, probe
+from nsa_caps.request import Request, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from nsa_caps.capabilities import Capabilities
+    from nsa_caps.host import Host
+    from nsa_caps.layout import IndexerLayout
+
+__all__ = [
+    "BLOCK_SIZES",
+    "bundled_deep_gemm",
+    "get_supported_kernel_block_sizes",
+    "layouts",
+    "preferred_kernel_block_size",
+    "probe_machine",
+    "rows",
+]
+
+BLOCK_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "aiter-preshuffle": (64, 128, 256, 32, 16),
+        "deepgemm": (64,),
+        "aiter-token": (1,),
+        "reference": (1,),
+    }
+)
+"""The rows that vLLM can run and the kernel block sizes of each, best first; read in 0.33.0, see `rows`."""
+
+# Only there does vLLM call aiter's kernel that reads tiles; other GPUs get its first stage alone, which reads none.
+_TILE_ARCHS = frozenset({"gfx942", "gfx950"})
+
+
+def bundled_deep_gemm(host: Host) -> Mapping[str, Any]:
+    """Find the DeepGEMM inside vLLM's own wheel, which vLLM takes where no other is installed: a probe."""
+    folder = host.find_package("vllm")
+    place = f"{folder}/third_party/deep_gemm"
+    if folder is None or host.find_package("deep_gemm") is not None or not host.is_file(f"{place}/__init__.py"):
+        return {}
+    return {"deep_gemm": Package("deep_gemm", "found", None, "vllm", place, place)}
+
+
+def probe_machine(host: Host | None = None) -> Capabilities:
+    """Return `nsa_caps.probe` with vLLM's switches and its own DeepGEMM."""
+    return probe(host, engine="vllm", probes=(*BUILT_IN, bundled_deep_gemm))
+
+
+@cache
+def _this_machine() -> Capabilities:
+    return probe_machine()
+
+
+# A child may see other GPUs than its parent.
+os.register_at_fork(after_in_child=_this_machine.cache_clear)
+
+
+def rows(caps: Capabilities) -> tuple[str, ...]:
+    """Return the rows that vLLM can run on a machine, best first.
+
+    On ROCm its store writes tiles into every block above 1 and flat keys into blocks of 1, so that `aiter-flat` and
+    `portable` have no way in. Without aiter it scores with plain torch, which reads flat keys: `reference`, in blocks
+    of 1 only, as larger ones hold tiles all the same (vllm#52109 is of that kind). Elsewhere there is DeepGEMM alone.
+    """
+    tiles = set(caps.archs or ()) <= _TILE_ARCHS
+    barred = {"aiter-preshuffle": not tiles, "reference": caps.platform != "rocm"}
+    return tuple(row for row in BLOCK_SIZES if not barred.get(row, False))
+
+
+def layouts(caps: Capabilities | None = None, *, heads: int = 64) -> dict[int, IndexerLayout]:
+    """Return the layout of every kernel block size that works, best first; nothing where none does.
+
+    Args:
+        caps: the machine, from `probe_machine`; None: this one, asked once.
+        heads: the model's `index_n_heads`.
+    """
+    caps = _this_machine() if caps is None else caps
+    found: dict[int, IndexerLayout] = {}
+    for row in rows(caps):
+        for size in BLOCK_SIZES[row]:
+            request = Request(heads=heads, page_size=size, rows=(row,))
+            if size not in found and decide(caps, request).chosen is not None:
+                found[size] = select_indexer_layout(caps, request)
+    return found
+
+
+def get_supported_kernel_block_sizes(caps: Capabilities | None = None, *, heads: int = 64) -> list[int]:
+    """Return what the indexer's backend may answer under this name on ROCm and CUDA, best first.
+
+    Args:
+        caps: as in `layouts`.
+        heads: as in `layouts`.
+
+    Raises:
+        NoUsableLayoutError: vLLM can run nothing here; it carries every reason.
+    """
+    caps = _this_machine() if caps is None else caps
+    sizes = list(layouts(caps, heads=heads))
+    if not sizes:
+        raise NoUsableLayoutError(decide(caps, Request(heads=heads, rows=rows(caps))))
+    return sizes
+
+
+def preferred_kernel_block_size(
+    manager_block_size: int | None = None, caps: Capabilities | None = None, *, heads: int = 64
+) -> int:
+    """Return the best kernel block size, of those that divide vLLM's `--block-size` where that is given.
+
+    Args:
+        manager_block_size: tokens a block of the KV-cache manager.
+        caps: as in `layouts`.
+        heads: as in `layouts`.
+
+    Raises:
+        NoUsableLayoutError: vLLM can run nothing here.
+        RequestError: no size that works divides the manager's (vllm#48286).
+    """
+    sizes = get_supported_kernel_block_sizes(caps, heads=heads)
+    for size in sizes:
+        if manager_block_size is None or manager_block_size % size == 0:
+            return size
+    known = " or ".join(map(str, sizes))
+    raise RequestError(
+        f"--block-size is {manager_block_size}, needs a multiple of {known}: give --block-size {sizes[0]}"
+    )
