@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from nsa_caps import Capabilities, Request, probe
+from nsa_caps.frozen import field_names
 from nsa_caps.matrix import Matrix, matrix
 from nsa_caps.reasons import CODES
 from nsa_caps.rows import ROWS
@@ -179,7 +180,7 @@ def test_no_row_and_rows_of_third_parties_have_colours(found: Matrix) -> None:
     assert {rect.get("class") for rect in nothing.iter(f"{SVG}rect")} == {"page", "no-row"}
     assert "no row" in texts(nothing)
     renamed = tuple(
-        type(row)(**{**{n: getattr(row, n) for n in row.__slots__}, "name": f"x-{row.name}"}) for row in ROWS
+        type(row)(**{**{n: getattr(row, n) for n in field_names(row)}, "name": f"x-{row.name}"}) for row in ROWS
     )
     theirs = parsed(matrix(found.caps, None, renamed))
     assert {rect.get("class") for rect in theirs.iter(f"{SVG}rect")} == {"page", "other-row"}

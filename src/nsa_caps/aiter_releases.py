@@ -6,10 +6,10 @@ again and fails where this table differs.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps.capabilities import AiterSource
+from nsa_caps.frozen import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

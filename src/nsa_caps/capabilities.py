@@ -7,11 +7,11 @@ nothing on the way to JSON and back. `None` always means *not known*, never *no*
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 records.py resolves the annotations at run time
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from nsa_caps.errors import NsaCapsError
+from nsa_caps.frozen import dataclass, field, replace
 
 __all__ = [
     "PLATFORMS",
@@ -40,7 +40,7 @@ class SnapshotError(NsaCapsError, ValueError):
     """A document is no snapshot of capabilities; the message names the field, what it holds and what is needed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Note:
     """Something that a reader of the report should know and that decides nothing.
 
@@ -55,7 +55,7 @@ class Note:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Package:
     """What is known of one Python package without importing it.
 
@@ -77,7 +77,7 @@ class Package:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Device:
     """One GPU that this process may use.
 
@@ -99,7 +99,7 @@ class Device:
         return self.index if self.physical is None else self.physical
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Switch:
     """One environment switch, read by its consumer's own grammar.
 
@@ -119,7 +119,7 @@ class Switch:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AiterSource:
     """What the installed aiter's source shows of its gates. None: that piece was not found in a known shape.
 
@@ -180,7 +180,7 @@ class AiterSource:
     gfx1250_waves: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AotKernel:
     """One ahead-of-time gluon kernel in aiter's bundle folder.
 
@@ -195,7 +195,7 @@ class AotKernel:
     arch: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AotBundle:
     """The ahead-of-time kernels that aiter would load from `location`; no release ships any.
 
@@ -216,7 +216,7 @@ def _no_packages(name: str) -> Package:
     return Package(name, "missing")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Capabilities:
     """The facts about one machine.
 

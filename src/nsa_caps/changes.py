@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nsa_caps.aiter_releases import AITER_RELEASES
 from nsa_caps.capabilities import AotBundle, Capabilities, Device, Package
+from nsa_caps.frozen import dataclass, replace
 from nsa_caps.switches import VARIABLES, resolve
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["Change", "ChangeKind", "with_variables"]
 ChangeKind: TypeAlias = Literal["set", "unset", "triton", "aiter", "package", "arch", "keep", "page-size", "advice"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """One change, as data.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import fields
 from typing import TYPE_CHECKING, TypeAlias
+
+from nsa_caps.frozen import field_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -148,7 +149,7 @@ def _value(switch: Switch) -> str:
 def _asked(request: Request) -> str:
     """Return what the request asks for beyond the default of every field."""
     default = type(request)()
-    names = [field.name for field in fields(request) if getattr(request, field.name) != getattr(default, field.name)]
+    names = [name for name in field_names(request) if getattr(request, name) != getattr(default, name)]
     return ", ".join(f"{name} {getattr(request, name)}" for name in names)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.errors import NsaCapsError
+from nsa_caps.frozen import dataclass
 from nsa_caps.policy import Decision, decide, find_row, page_format
 from nsa_caps.rows import ROWS
 
@@ -69,7 +69,7 @@ class ForcedRowWarning(UserWarning):
     """A row was taken by NSA_CAPS_ROW_FORCE against reasons."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class IndexerLayout:
     """A row bound to a machine, with the whole decision attached.
 
@@ -237,6 +237,12 @@ class IndexerLayout:
         from nsa_caps.report import layout_document  # noqa: PLC0415 engines select at start-up and seldom print
 
         return layout_document(self)
+
+    def handshake(self) -> dict[str, Any]:
+        """Return what to tell a node that will read these pages, by `schemas/handshake.json`; see `check_peer`."""
+        from nsa_caps.handshake import handshake_of  # noqa: PLC0415 as above
+
+        return handshake_of(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was decided from, since kernels and tables are not data."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from nsa_caps.changes import Change
 from nsa_caps.explain import indented, printable
+from nsa_caps.frozen import dataclass
 from nsa_caps.policy import decide
 from nsa_caps.reasons import CODES
 from nsa_caps.request import Request
@@ -34,7 +34,7 @@ ARCHS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cell:
     """What is decided with one Triton on one arch.
 
@@ -58,7 +58,7 @@ class Cell:
         return tuple(dict.fromkeys(reason.code for reason in self.reasons))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Matrix:
     """The decision over Triton versions x archs.
 

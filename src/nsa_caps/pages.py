@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nsa_caps.errors import NsaCapsError
+from nsa_caps.frozen import dataclass, field_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +52,7 @@ class PageFormatError(NsaCapsError, ValueError):
         self.observed = observed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class PageFormat:
     """What every byte of a page of index keys means.
 
@@ -183,11 +184,10 @@ class PageFormat:
         Every field counts, and nothing else: versions and architectures tell how a format came to be chosen, not
         what its bytes mean.
         """
-        import hashlib  # noqa: PLC0415 5 ms, and json 3, that a start-up that compares nothing does without
-        import json  # noqa: PLC0415
+        import json  # noqa: PLC0415 3 ms that a start-up that compares nothing does without
 
         text = json.dumps([_FINGERPRINT_SCHEMA, self.to_dict()], sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode("ascii")).digest()
+        return _sha256(text.encode("ascii"))
 
     @property
     def fingerprint(self) -> str:
@@ -196,7 +196,7 @@ class PageFormat:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, as JSON can carry them; ``from_dict`` takes them back."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in field_names(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PageFormat:
@@ -205,14 +205,28 @@ class PageFormat:
         Raises:
             PageFormatError: a field is missing, unknown, or wrong.
         """
-        names = {field.name for field in fields(cls)}
+        names = set(field_names(cls))
         for name in sorted(data.keys() ^ names):
             known = "missing" if name in names else "not a field of a page format"
             raise PageFormatError(name, data.get(name), known)
         return cls(**data)
 
 
-@dataclass(frozen=True, slots=True)
+def _sha256(data: bytes) -> bytes:
+    """Return the digest; where it can without hashlib, which loads OpenSSL (5 ms); `random` does the same."""
+    # Python's own small module, as it is called from 3.12 on, and before.
+    for name in ("_sha2", "_sha256"):
+        try:
+            module = import_module(name)
+        except ImportError:
+            continue
+        return bytes(module.sha256(data).digest())
+    from hashlib import sha256  # noqa: PLC0415 as said above
+
+    return sha256(data).digest()
+
+
+@dataclass(frozen=True)
 class FormatDifference:
     """One field in which two formats disagree.
 
@@ -253,13 +267,13 @@ _SCALE_ROUNDED = (
 def difference(left: PageFormat, right: PageFormat) -> tuple[FormatDifference, ...]:
     """Every field in which two formats disagree, with what a mismatch would do; empty if they are the same."""
     found = []
-    for field in fields(PageFormat):
-        a, b = getattr(left, field.name), getattr(right, field.name)
+    for field in field_names(PageFormat):
+        a, b = getattr(left, field), getattr(right, field)
         if a == b:
             continue
-        if field.name == "scale_format":
+        if field == "scale_format":
             effect = _SCALE_PACKED if "ue8m0_packed" in (a, b) else _SCALE_ROUNDED
         else:
-            effect = _EFFECTS[field.name]
-        found.append(FormatDifference(field.name, a, b, effect))
+            effect = _EFFECTS[field]
+        found.append(FormatDifference(field, a, b, effect))
     return tuple(found)

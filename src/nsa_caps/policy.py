@@ -5,11 +5,11 @@ No I/O, no clock, no environment, no torch: the machine is an argument, so that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from nsa_caps.changes import Change
 from nsa_caps.explain import explain
+from nsa_caps.frozen import dataclass, field, replace
 from nsa_caps.pages import PageFormat, PageFormatError
 from nsa_caps.reasons import Reason, Verdict
 from nsa_caps.request import Request, RequestError
@@ -32,7 +32,7 @@ class UnknownRowError(RequestError):
     """A row was named that there is none of."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RowVerdict:
     """What was decided of one row.
 
@@ -49,7 +49,7 @@ class RowVerdict:
     reasons: tuple[Reason, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
     """The verdict on every row, in order of preference, and the one chosen.
 
@@ -107,7 +107,7 @@ class Decision:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Plan:
     """Changes made so far, by the slot that each occupies, and what would be decided after them."""
 

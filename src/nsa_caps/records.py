@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nsa_caps.capabilities import SCHEMA_VERSION, SnapshotError
+from nsa_caps.frozen import field_names, is_record
 
 __all__ = ["from_plain", "to_plain"]
 
@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 def to_plain(value: Any) -> Any:
     """Return a record, or a container of records, as JSON values: dict, list, str, int, float, bool, None."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    if is_record(value):
+        return {name: to_plain(getattr(value, name)) for name in field_names(value)}
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -42,7 +42,7 @@ def from_plain(kind: type[T], document: Any, where: str = "snapshot") -> T:
             " make the snapshot and read it with the same release of nsa_caps"
         )
     hints = get_type_hints(kind)
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # every kind passed in is a record
+    names = field_names(kind)
     unknown = sorted(set(document) - set(names))
     if unknown:
         raise SnapshotError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(names)}")
@@ -70,8 +70,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin is Mapping:
         _expect(value, Mapping, where)
         return {key: _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    if is_dataclass(hint):
-        return from_plain(hint, value, where)  # type: ignore[arg-type]  # is_dataclass narrows to an instance or a type
+    if is_record(hint):
+        return from_plain(hint, value, where)
     _expect(value, hint, where)
     return value
 

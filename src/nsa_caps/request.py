@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from nsa_caps.errors import NsaCapsError
+from nsa_caps.frozen import dataclass
 
 __all__ = ["Request", "RequestError"]
 
@@ -13,7 +12,7 @@ class RequestError(NsaCapsError, ValueError):
     """A request that no machine could meet, whatever it has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Request:
     """The indexer of the model, and the engine's own limits.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps import aiter_requirements as aiter  # noqa: A004 no builtin is meant by it
 from nsa_caps import gluon_requirements as gluon
 from nsa_caps import requirements as need
+from nsa_caps.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ROWS", "Row"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """One complete way to run the indexer: a page format, its store, gather and logits kernels, and what it needs.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from packaging.version import InvalidVersion, Version
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 __all__ = ["base_version", "parse_version", "without_local"]
 
@@ -12,6 +14,8 @@ __all__ = ["base_version", "parse_version", "without_local"]
 @lru_cache(maxsize=256)
 def parse_version(text: str | None) -> Version | None:
     """Return the version, or None where the text is none (`unknown`, empty, absent)."""
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 3 ms, where no version is compared
+
     try:
         return Version(text) if text else None
     except InvalidVersion:
