@@ -176,7 +176,7 @@ def test_what_if_notes_are_those_of_the_changed_machine(capsys: pytest.CaptureFi
         (("--heads", "many"), "--heads"),
         (("--from", "/nonexistent/machine.json"), "--from /nonexistent/machine.json: "),
         (("matrix", "--svg", "/nonexistent/folder/matrix.svg"), "--svg /nonexistent/folder/matrix.svg: "),
-        (("compare",), "compare"),
+        (("contrast",), "contrast"),
     ],
 )
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], host: Host, argv: tuple[str, ...], message: str) -> None:

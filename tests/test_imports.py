@@ -149,11 +149,16 @@ def test_the_command_prints_one_document(tmp_path: Path, poisoned: Path) -> None
 def test_importing_reads_no_machine(tmp_path: Path, poisoned: Path) -> None:
     """`import nsa_caps` alone looks at nothing of the machine: no package, no sysfs, no environment."""
     seen = watch(tmp_path, "import nsa_caps", site=poisoned)
-    ours = ("nsa_caps", "packaging")
     looked_at = [path for path in seen.opened if path.startswith((str(poisoned), "/sys", "/proc", "/dev"))]
     assert looked_at == []
     assert {name.partition(".")[0] for name in seen.imported} & HEAVY == set()
-    assert set(ours) <= seen.imported
+    assert "nsa_caps" in seen.imported
+
+
+def test_the_engines_shims_import_no_engine(tmp_path: Path, poisoned: Path) -> None:
+    """`nsa_caps.engines` brings neither the engines nor anything heavy, before it is asked to patch one."""
+    seen = watch(tmp_path, "import nsa_caps.engines.sglang, nsa_caps.engines.vllm", site=poisoned)
+    assert seen.imported & {*HEAVY, "sglang", "vllm"} == set()
 
 
 def test_the_test_kit_needs_no_test_library(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_the_module_runs_as_a_command(tmp_path: Path) -> None:
 # --- Layers: each module may import those before it at module level, and none behind it.
 
 LAYERS = (
-    ("errors", "_version"),
+    ("errors", "_version", "frozen"),
     ("versions",),
     ("host",),
     ("capabilities",),
@@ -198,9 +203,13 @@ LAYERS = (
     ("layout", "page_table"),
     ("once",),
     ("kernels", "engines"),
+    ("stance",),
+    ("apart",),
+    ("handshake",),
     ("selfcheck", "agreement"),
-    ("matrix",),
+    ("matrix", "fleet"),
     ("report", "svg", "console", "arguments"),
+    ("fleet_svg",),
     ("cli",),
     ("__main__", "__init__", "testing"),
 )

@@ -9,6 +9,8 @@ Importing this imports neither torch, triton, aiter nor numpy, and opens no devi
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from nsa_caps._version import __version__
 from nsa_caps.capabilities import (
     AiterSource,
@@ -40,8 +42,14 @@ from nsa_caps.request import Request, RequestError
 from nsa_caps.rows import ROWS, Row
 from nsa_caps.switches import UnknownEngineError
 
+if TYPE_CHECKING:
+    from nsa_caps.agreement import AgreementError, MissingRanksError, agree
+    from nsa_caps.apart import LayoutMismatchError
+    from nsa_caps.handshake import HandshakeError, check_peer
+
 __all__ = [
     "ROWS",
+    "AgreementError",
     "AiterSource",
     "AotBundle",
     "AotKernel",
@@ -50,9 +58,12 @@ __all__ = [
     "Decision",
     "Device",
     "ForcedRowWarning",
+    "HandshakeError",
     "Host",
     "IndexerLayout",
     "KernelLoadError",
+    "LayoutMismatchError",
+    "MissingRanksError",
     "NoUsableLayoutError",
     "Note",
     "NsaCapsError",
@@ -70,9 +81,29 @@ __all__ = [
     "UnknownEngineError",
     "UnknownRowError",
     "__version__",
+    "agree",
+    "check_peer",
     "decide",
     "difference",
     "get_indexer_layout",
     "probe",
     "select_indexer_layout",
 ]
+
+# What few start-ups need is imported at first use.
+_LATER = {
+    "AgreementError": "agreement",
+    "HandshakeError": "handshake",
+    "LayoutMismatchError": "apart",
+    "MissingRanksError": "agreement",
+    "agree": "agreement",
+    "check_peer": "handshake",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 as the table says
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -33,6 +33,7 @@ DEFAULTS = {
     "svg": None,
     "device": None,
     "check_rows": [],
+    "machines": [],
 }
 
 _COMMANDS = {
@@ -42,6 +43,7 @@ _COMMANDS = {
     "snapshot": "the capabilities as JSON, for bug reports, tests and --from",
     "require": "exit 0 if this row is chosen, 1 if not, and say why: for image builds and CI",
     "matrix": "the decision over Triton versions x GPU archs",
+    "compare": "do machines share a layout; if not, who differs and by what: snapshots and handshakes, files or stdin",
     "selfcheck": "write, read back and compare on this machine's device; exit 0 if every row checked is proven",
 }
 
@@ -87,7 +89,10 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     selfcheck.add_argument(
         "--row", action="append", dest="check_rows", metavar="ROW", help="a row to check (every row not refused)"
     )
-    added["matrix"].add_argument("--svg", metavar="FILE", help="draw it into this file as well")
+    for name in ("matrix", "compare"):
+        added[name].add_argument("--svg", metavar="FILE", help="draw it into this file as well")
+    text = "one JSON document or many, one after the other; - is stdin (stdin)"
+    added["compare"].add_argument("machines", nargs="*", metavar="FILE", help=text)
     return whole
 
 

@@ -16,7 +16,14 @@ from nsa_caps.explain import note_lines, printable, report_lines, what_if_lines,
 from nsa_caps.once import row_table
 from nsa_caps.policy import decide
 from nsa_caps.probes import BUILT_IN, probe
-from nsa_caps.report import matrix_document, report_document, row_document, selfcheck_document, what_if_document
+from nsa_caps.report import (
+    compare_document,
+    matrix_document,
+    report_document,
+    row_document,
+    selfcheck_document,
+    what_if_document,
+)
 from nsa_caps.request import Request
 
 if TYPE_CHECKING:
@@ -70,7 +77,8 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
     Raises:
         SystemExit: with 2 on wrong usage; with 0 after `--help` and `--version`.
     """
-    arguments = parser()
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = parser(argv)
     options = arguments.parse_args(argv, argparse.Namespace(**DEFAULTS))
     try:
         return _print(_answer(options, host))
@@ -87,7 +95,14 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
 
 
 def _answer(options: argparse.Namespace, host: Host | None) -> _Answer:
-    caps, rows = row_table(_capabilities(options, host))
+    if options.command == "compare":
+        return _compare(options)
+    # What a third party's probe or row prints is no data.
+    stdout, sys.stdout = sys.stdout, sys.stderr
+    try:
+        caps, rows = row_table(_capabilities(options, host))
+    finally:
+        sys.stdout = stdout
     return _COMMANDS[options.command](_Question(options, caps, _request(options), rows))
 
 
@@ -170,14 +185,33 @@ def _matrix(question: _Question) -> _Answer:
     if question.options.svg is not None:
         from nsa_caps.svg import draw  # noqa: PLC0415 as above
 
-        try:
-            with open(question.options.svg, "w", encoding="utf-8") as stream:
-                stream.write(draw(found))
-        except OSError as error:
-            raise UsageError(f"--svg {question.options.svg}: {error}") from error
+        _write_picture(question.options.svg, draw(found))
     if question.options.json:
         return _Answer(_YES, matrix_document(found), question.caps)
     return _Answer(_YES, matrix_lines(found), question.caps)
+
+
+def _compare(options: argparse.Namespace) -> _Answer:
+    """Compare other machines than this one, which is not probed."""
+    from nsa_caps.fleet import compare, fleet_lines, read_machines  # noqa: PLC0415 as above
+
+    if options.source is not None:
+        raise UsageError("compare takes its machines as arguments or on stdin, not by --from")
+    found = compare(read_machines(options.machines or ["-"], sys.stdin), _request(options), options.engine)
+    if options.svg is not None:
+        from nsa_caps.fleet_svg import draw_fleet  # noqa: PLC0415 as above
+
+        _write_picture(options.svg, draw_fleet(found))
+    output = compare_document(found) if options.json else fleet_lines(found)
+    return _Answer(_YES if found.shared else _NO, output, Capabilities())
+
+
+def _write_picture(path: str, picture: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(picture)
+    except OSError as error:
+        raise UsageError(f"--svg {path}: {error}") from error
 
 
 def _selfcheck(question: _Question) -> _Answer:

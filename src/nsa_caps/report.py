@@ -13,15 +13,19 @@ from nsa_caps.records import to_plain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from nsa_caps.apart import Party
     from nsa_caps.changes import Change
+    from nsa_caps.fleet import Fleet
     from nsa_caps.layout import IndexerLayout
     from nsa_caps.matrix import Matrix
     from nsa_caps.policy import Decision, RowVerdict
     from nsa_caps.reasons import Reason
     from nsa_caps.selfcheck.verdict import SelfCheck
+    from nsa_caps.stance import Stance
 
 __all__ = [
     "DOCUMENT_VERSION",
+    "compare_document",
     "decision_document",
     "layout_document",
     "matrix_document",
@@ -117,6 +121,45 @@ def matrix_document(matrix: Matrix) -> dict[str, Any]:
             }
             for cell in matrix.cells
         ],
+    }
+
+
+def compare_document(fleet: Fleet) -> dict[str, Any]:
+    """Return what `nsa-caps compare --json` prints: the groups, and what sets each party apart from the largest."""
+    reference = fleet.groups[0].stance
+    return {
+        **_head("compare"),
+        "answer": fleet.shared,
+        "count": fleet.count,
+        "groups": [
+            {
+                "fingerprint": None if group.stance.format is None else group.stance.format.fingerprint,
+                "format": to_plain(group.stance.format),
+                "index_kpool": group.stance.index_kpool,
+                "rows": list(group.rows),
+                "count": group.count,
+                "parties": [_party_document(party, reference) for party in group.parties],
+            }
+            for group in fleet.groups
+        ],
+    }
+
+
+def _party_document(party: Party, reference: Stance) -> dict[str, Any]:
+    from nsa_caps.apart import apart_from  # noqa: PLC0415 no other command needs it
+
+    apart = apart_from(party.stance, reference)
+    return {
+        "count": party.count,
+        "names": list(party.names),
+        "row": party.stance.row,
+        "error": party.stance.error,
+        "apart": {
+            "fields": list(apart.fields),
+            "reasons": list(apart.reasons),
+            "facts": [{**to_plain(each.left), "instead_of": each.right.value} for each in apart.facts],
+            "fix": list(apart.fix),
+        },
     }
 
 

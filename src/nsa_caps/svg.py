@@ -1,4 +1,4 @@
-"""A matrix as a picture: SVG text, the same for the same matrix, readable on light and dark pages. Pure."""
+"""A matrix as a picture, and the parts of pictures: the same SVG for the same data, on light and dark pages. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from nsa_caps.explain import printable
 from nsa_caps.reasons import CODES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from nsa_caps.matrix import Cell, Matrix
 
-__all__ = ["draw"]
+__all__ = ["draw", "escaped", "fill_of", "picture", "text_at"]
 
 # Fill of a row's cells on a light and on a dark page. The cell names its row too: colour alone tells nothing.
 _FILLS = {
@@ -40,16 +40,22 @@ def draw(found: Matrix) -> str:
     width = max(_left(found, columns) - _GAP + _MARGIN, 2 * _MARGIN + longest * _LETTER)
     height = legend_top + len(legend) * _LINE + _MARGIN
     body = [
-        _text(_MARGIN, _MARGIN + 16, "Indexer row by Triton version and GPU arch", "head"),
-        _text(_MARGIN, _MARGIN + 36, found.subject, "dim"),
+        text_at(_MARGIN, _MARGIN + 16, "Indexer row by Triton version and GPU arch", "head"),
+        text_at(_MARGIN, _MARGIN + 36, found.subject, "dim"),
         *_table(found, table_top),
         *(part for index, (fill, text) in enumerate(legend) for part in _entry(legend_top + index * _LINE, fill, text)),
     ]
+    title = f"Indexer row by Triton version and GPU arch: {found.subject}"
+    return picture(width, height, title, _description(found), body)
+
+
+def picture(width: int, height: int, title: str, description: str, body: Iterable[str]) -> str:
+    """Return a whole picture: its size in pixels, what it shows in words, and its parts."""
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="nsa-caps-title nsa-caps-desc">',
-        f'<title id="nsa-caps-title">Indexer row by Triton version and GPU arch: {_escape(found.subject)}</title>',
-        f'<desc id="nsa-caps-desc">{_escape(_description(found))}</desc>',
+        f'<title id="nsa-caps-title">{escaped(title)}</title>',
+        f'<desc id="nsa-caps-desc">{escaped(description)}</desc>',
         f"<style>{_style()}</style>",
         f'<rect class="page" width="{width}" height="{height}"/>',
         *body,
@@ -82,12 +88,12 @@ def _description(found: Matrix) -> str:
 
 
 def _table(found: Matrix, top: int) -> Iterator[str]:
-    yield _text(_MARGIN, top + 12, "Triton", "dim")
+    yield text_at(_MARGIN, top + 12, "Triton", "dim")
     for column, arch in enumerate(found.archs):
-        yield _text(_left(found, column), top + 12, found.starred(arch), "strong")
+        yield text_at(_left(found, column), top + 12, found.starred(arch), "strong")
     for row, version in enumerate(found.triton_versions):
         y = top + _LINE + row * (_HEIGHT + _GAP)
-        yield _text(_MARGIN, y + _HEIGHT // 2 + 5, found.starred(version), "strong")
+        yield text_at(_MARGIN, y + _HEIGHT // 2 + 5, found.starred(version), "strong")
         for column, arch in enumerate(found.archs):
             yield from _cell(found.cell(version, arch), found.best_row, _left(found, column), y)
 
@@ -104,22 +110,23 @@ def _cell(cell: Cell, best: str | None, x: int, y: int) -> Iterator[str]:
     lines = [f"Triton {cell.triton} on {cell.arch}: {cell.chosen or 'no row'} {size}".rstrip()]
     lines += [f"not {best}: {reason}" for reason in cell.reasons]
     yield "<g>"
-    yield f"<title>{_escape(chr(10).join(map(printable, lines)))}</title>"
-    yield f'<rect class="{_fill(cell.chosen)}" x="{x}" y="{y}" width="{_CELL}" height="{_HEIGHT}" rx="4"/>'
-    yield _text(x + 9, y + 18, cell.chosen or "no row", "strong")
-    yield _text(x + 9, y + 34, size, "small")
-    yield _text(x + 9, y + 50, more, "small")
+    yield f"<title>{escaped(chr(10).join(map(printable, lines)))}</title>"
+    yield f'<rect class="{fill_of(cell.chosen)}" x="{x}" y="{y}" width="{_CELL}" height="{_HEIGHT}" rx="4"/>'
+    yield text_at(x + 9, y + 18, cell.chosen or "no row", "strong")
+    yield text_at(x + 9, y + 34, size, "small")
+    yield text_at(x + 9, y + 50, more, "small")
     yield "</g>"
 
 
-def _fill(row: str | None) -> str:
+def fill_of(row: str | None) -> str:
+    """Return the class that fills with a row's colour; None: no row."""
     return "no-row" if row is None else row if row in _FILLS else "other-row"
 
 
 def _legend(found: Matrix) -> Iterator[tuple[str | None, str]]:
     """Return lines of the legend: a fill, or None, and a text."""
     for row, page_size in found.chosen_rows():
-        yield _fill(row.name), f"{row.name}, page size {page_size}: {row.summary}"
+        yield fill_of(row.name), f"{row.name}, page size {page_size}: {row.summary}"
     if any(cell.chosen is None for cell in found.cells):
         yield "no-row", "no row: every one is refused or rests on something unknown"
     if found.codes():
@@ -132,13 +139,15 @@ def _legend(found: Matrix) -> Iterator[tuple[str | None, str]]:
 def _entry(y: int, fill: str | None, text: str) -> Iterator[str]:
     if fill is not None:
         yield f'<rect class="{fill}" x="{_MARGIN}" y="{y}" width="14" height="14" rx="3"/>'
-    yield _text(_MARGIN + (22 if fill else 0), y + 12, text, "dim" if fill is None else "")
+    yield text_at(_MARGIN + (22 if fill else 0), y + 12, text, "dim" if fill is None else "")
 
 
-def _text(x: int, y: int, text: str, kind: str) -> str:
+def text_at(x: int, y: int, text: str, kind: str = "") -> str:
+    """Return a line of text from this point on; `kind` is a class: head, strong, small, dim."""
     name = f' class="{kind}"' if kind else ""
-    return f'<text{name} x="{x}" y="{y}">{_escape(printable(text))}</text>'
+    return f'<text{name} x="{x}" y="{y}">{escaped(printable(text))}</text>'
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
+    """Return a text as XML has it."""
     return escape(text, quote=True)
