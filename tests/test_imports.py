@@ -183,7 +183,7 @@ def test_the_module_runs_as_a_command(tmp_path: Path) -> None:
 
 LAYERS = (
     ("errors", "_version", "frozen"),
-    ("versions",),
+    ("versions", "bounded"),
     ("host",),
     ("capabilities",),
     ("records",),

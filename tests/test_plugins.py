@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
+import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -29,6 +32,11 @@ def failing(host):
 
 row = replace(ROWS[-1], name="mine", requirements=())
 '''
+PRINTING = """print("an import that prints")
+def probe(host):
+    print("a probe that prints")
+    return {"extras": {"printed": True}}
+"""
 ENTRY_POINTS = """[nsa_caps.probes]
 fabric = nsa_caps_example:fabric
 failing = nsa_caps_example:failing
@@ -112,3 +120,35 @@ def test_an_engine_gets_the_row_of_a_third_party(plugin: Path, tmp_path: Path) -
         environ = {**os.environ, "PYTHONPATH": path, "NSA_CAPS_PLUGINS": asked}
         done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
         assert done.stdout == f"{row}\n", done.stderr
+
+
+def install(site: Path, text: str, entry: str) -> None:
+    """Install a distribution `loud` whose one probe is in a module of this text."""
+    information = site / "loud-1.0.dist-info"
+    information.mkdir(parents=True)
+    (site / "loud.py").write_text(text)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: loud\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(f"[nsa_caps.probes]\nloud = {entry}\n")
+
+
+def test_an_import_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin whose import does not end is waited for a while and named; its thread is left behind."""
+    install(tmp_path, "nsa_caps_never_set.wait()", "loud:probe")
+    never = threading.Event()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(builtins, "nsa_caps_never_set", never, raising=False)
+    caps = probe(EMPTY, plugins=True, patience=0.1)
+    never.set()
+    (note,) = (note for note in caps.notes if note.source == "loud: loud:probe")
+    assert note.text.startswith("did not load: TimeoutError: no answer within 0.1 s")
+
+
+def test_what_a_plugin_prints_is_no_data(tmp_path: Path) -> None:
+    """The command's stdout holds its JSON alone; what an import or a probe prints goes to stderr."""
+    install(tmp_path / "site", PRINTING, "loud:probe")
+    path = os.pathsep.join(map(str, (tmp_path / "site", SOURCES)))
+    environ = {**os.environ, "PYTHONPATH": path, "NSA_CAPS_PLUGINS": "1"}
+    command = [sys.executable, "-m", "nsa_caps", "snapshot"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["extras"] == {"printed": True}
+    assert done.stderr.splitlines()[:2] == ["an import that prints", "a probe that prints"]

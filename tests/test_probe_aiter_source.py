@@ -234,6 +234,7 @@ def test_a_shape_that_is_not_known_is_unknown(tmp_path: Path, shape: str) -> Non
     assert unknown(source) == lost
     assert source == without(before, lost)
     assert notes[-1].text == f"not found in a known shape: {', '.join(sorted(lost))}"
+    assert notes[-1].source == str(path)
 
 
 @pytest.mark.parametrize("shape", UNFAMILIAR)

@@ -6,13 +6,17 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from nsa_caps import Host, Note
+from nsa_caps import Host, Note, decide, probe
 from nsa_caps.host import UnreadableError
 from nsa_caps.probes.devices import arch_of_target_version, devices
 from nsa_caps.testing import FakeNvml, lay_out_gpus, machine
+
+if TYPE_CHECKING:
+    from nsa_caps.capabilities import Platform
 
 NODES = "sys/class/kfd/kfd/topology/nodes"
 
@@ -300,3 +304,71 @@ def test_a_rocm_build_is_asked_about_its_amd_card(tmp_path: Path) -> None:
     host = machine(tmp_path / "both", platform="rocm", archs=("gfx1100",))
     lay_out_gpus(host.root, None, nvidia=True)
     assert asked(host)[:2] == (("gfx1100",), "gfx1100")
+
+
+@pytest.mark.parametrize("kind", ["xpu", "npu", "musa"])
+def test_devices_of_other_vendors_are_not_known(tmp_path: Path, kind: Platform) -> None:
+    """What is not read is not said to be absent, whatever AMD's or NVIDIA's drivers tell beside it; a note says so."""
+    host = machine(tmp_path / "other", platform=kind)
+    lay_out_gpus(host.root, ("gfx1036",))
+    seen, first, (note,) = asked(host)
+    assert (seen, first) == (None, None)
+    assert f"built for {kind}" in note.text
+    assert decide(probe(host)).chosen == "reference"
+
+
+@pytest.mark.parametrize("entry", ["MIG-5f4c1d1a-8f6e-5a7b-9a3e-0c1d2e3f4a5b", "MIG-GPU-aaaa-1/1/0", " MIG-1,MIG-2"])
+def test_an_instance_of_a_divided_gpu(entry: str) -> None:
+    """A MIG instance is one device of its GPU's arch, which is known where all GPUs have the same."""
+    seen, _, (note,) = asked(nvidia("sm_90", "sm_90"), CUDA_VISIBLE_DEVICES=entry)
+    assert seen == ("sm_90",)
+    assert note.source == "CUDA_VISIBLE_DEVICES"
+    assert repr(entry) in note.text
+    seen, _, (note,) = asked(nvidia("sm_80", "sm_90"), CUDA_VISIBLE_DEVICES=entry)
+    assert seen is None
+    assert "several archs" in note.text
+
+
+def test_an_override_changes_what_rocm_takes_a_gpu_for(tmp_path: Path) -> None:
+    """HSA_OVERRIDE_GFX_VERSION names the arch that kernels are built for; a note and the source say so."""
+    host = machine(tmp_path / "laptop", archs=("gfx1103",))
+    found = devices(replace(host, environ={"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}))
+    (gpu,) = found["devices"]
+    assert (gpu.arch, found["rocminfo_arch"]) == ("gfx1100", "gfx1100")
+    assert gpu.source.endswith("gfx_target_version 110003, taken for gfx1100 by HSA_OVERRIDE_GFX_VERSION=11.0.0")
+    assert [note.source for note in found["notes"]] == ["HSA_OVERRIDE_GFX_VERSION"]
+    assert asked(host, HSA_OVERRIDE_GFX_VERSION="9.0.10")[0] == ("gfx90a",)
+    assert asked(host, HSA_OVERRIDE_GFX_VERSION="11.0.3") == (("gfx1103",), "gfx1103", ())
+
+
+def test_an_override_of_one_node_comes_before_that_of_all(mixed: Host) -> None:
+    """The number behind the variable's name counts KFD's nodes, CPUs among them, as ROCm's runtime does."""
+    environ = {"HSA_OVERRIDE_GFX_VERSION_3": "9.4.2", "HSA_OVERRIDE_GFX_VERSION_0": "9.0.0"}
+    assert asked(mixed, **environ)[0] == ("gfx942", "gfx942", "gfx1100", "gfx942")
+    environ["HSA_OVERRIDE_GFX_VERSION"] = "11.0.1"
+    assert asked(mixed, **environ)[0] == ("gfx1101", "gfx942", "gfx1101", "gfx1101")
+
+
+def test_nodes_kept_from_a_container_are_not_counted(mixed: Host) -> None:
+    """ROCm's runtime passes over them, so that the numbers of those behind them move up."""
+    seen = devices(replace(in_container(mixed), environ={"HSA_OVERRIDE_GFX_VERSION_2": "9.4.2"}))["devices"]
+    assert [gpu.arch for gpu in seen] == ["gfx942", "gfx1100", "gfx942"]
+    assert "nodes/3/properties" in seen[0].source
+
+
+@pytest.mark.parametrize("value", ["", "11", "11.0", "11.0.0.0", "gfx1100", "11.0.x", "64.0.0", "11.256.0", "9.4.٢"])
+def test_an_override_that_rocm_refuses(mixed: Host, value: str) -> None:
+    """What is not three numbers in range, blank among it, makes ROCm fail: which GPUs are usable is not known."""
+    seen, first, (note,) = asked(mixed, HSA_OVERRIDE_GFX_VERSION=value)
+    assert (seen, first) == (None, None)
+    assert note.source == "HSA_OVERRIDE_GFX_VERSION"
+    assert "11.0.0" in note.text
+
+
+@pytest.mark.parametrize(
+    "text", [f"gfx_target_version {'9' * 5000}", f"unique_id {'9' * 5000}\ngfx_target_version 90402"]
+)
+def test_numbers_of_thousands_of_digits(mixed: Host, text: str) -> None:
+    """They are no numbers of KFD's: an arch of them is not known, a unique id of them is none."""
+    (Path(mixed.root) / NODES / "3/properties").write_text(text)
+    assert asked(mixed)[0] == (None if "\n" not in text else ("gfx942", "gfx942", "gfx1100", "gfx942"))

@@ -280,3 +280,79 @@ def test_no_import_path_at_all() -> None:
     """A host that looks nowhere misses every package."""
     host = replace(Host.current(), search_path=(), modules={})
     assert {package.state for name, package in packages(host).items() if name != "notes"} == {"missing"}
+
+
+def editable(tmp_path: Path, name: str) -> tuple[Path, Path, dict[str, str]]:
+    """Return the import folder of an editable install, where the package lies, and what its finder maps."""
+    site, checkout = tmp_path / "editable", tmp_path / "checkout"
+    (checkout / name).mkdir(parents=True)
+    (checkout / name / "__init__.py").write_text("__version__ = '9.8.7'\n")
+    mapping = {name: str(checkout / name)}
+    site.mkdir()
+    (site / f"__editable___{name}_9_8_7_finder.py").write_text(f"MAPPING: dict[str, str] = {mapping!r}\n")
+    (site / f"{name}-9.8.7.dist-info").mkdir()
+    return site, checkout / name, mapping
+
+
+def test_an_editable_install_is_found_where_its_finder_is_loaded(tmp_path: Path) -> None:
+    """A finder of setuptools, loaded when the interpreter starts, maps the package to its checkout."""
+    site, place, mapping = editable(tmp_path, "triton")
+    finder = types.SimpleNamespace(MAPPING=mapping)
+    host = Host({}, (str(site),), {"__editable___triton_9_8_7_finder": finder}, "/nowhere")
+    found = packages(host)
+    triton = found["triton"]
+    assert (triton.state, triton.version, triton.location) == ("found", "9.8.7", str(place))
+    assert triton.distribution == "triton"
+    assert found["notes"] == ()
+
+
+def test_a_finder_that_is_not_loaded_is_named(tmp_path: Path) -> None:
+    """On a machine that is only looked at, the package is missing, and a note names the finder: it may map it."""
+    site, _, _ = editable(tmp_path, "triton")
+    found = packages(Host({}, (str(site),), {}, "/nowhere"))
+    assert found["triton"].state == "missing"
+    assert str(site / "__editable___triton_9_8_7_finder.py") in {note.source for note in found["notes"]}
+
+
+def test_finders_of_other_packages_are_passed_over(tmp_path: Path) -> None:
+    """A finder of a package that nothing here rests on leaves no note."""
+    site, _, _ = editable(tmp_path, "sphinx")
+    assert packages(Host({}, (str(site),), {}, "/nowhere"))["notes"] == ()
+
+
+@pytest.mark.parametrize("mapping", [None, 3, {"triton": 3}, {"triton": "/nowhere"}, {}])
+def test_a_finder_that_leads_nowhere(mapping: object) -> None:
+    """A finder with another mapping, or to a place that is gone, finds nothing."""
+    host = Host({}, (), {"__editable___triton_1_finder": types.SimpleNamespace(MAPPING=mapping)}, "/nowhere")
+    assert host.find_package("triton") is None
+
+
+def test_an_editable_module_of_one_file(tmp_path: Path) -> None:
+    """A finder maps a module to its file's name without the ending; a regular package on the path comes first."""
+    (tmp_path / "deep_gemm.py").touch()
+    finder = types.SimpleNamespace(MAPPING={"deep_gemm": str(tmp_path / "deep_gemm")})
+    host = Host({}, (), {"__editable___deep_gemm_1_finder": finder}, "/nowhere")
+    assert host.find_package("deep_gemm") == str(tmp_path / "deep_gemm.py")
+    first = lay_out_packages(tmp_path / "site", deep_gemm="2.1.1")
+    assert replace(host, search_path=(first,)).find_package("deep_gemm") == f"{first}/deep_gemm"
+
+
+def test_a_version_file_that_names_none(tmp_path: Path) -> None:
+    """Where every release has the literal a file without it is named; its metadata's version counts."""
+    lay_out_packages(site := tmp_path / "site", triton="3.6.0", deep_gemm="2.1.1")
+    (site / "triton/__init__.py").write_text("import os\n")
+    (site / "deep_gemm/__init__.py").write_text("import os\n")
+    found = packages(Host({}, (str(site),), {}, "/nowhere"))
+    assert (found["triton"].version, found["deep_gemm"].state) == ("3.6.0", "found")
+    assert [(note.source, note.text) for note in found["notes"]] == [
+        (f"{site}/triton/__init__.py", "names no __version__")
+    ]
+
+
+def test_an_empty_package_is_broken(tmp_path: Path) -> None:
+    """An `__init__.py` without anything in it is the trace of an install that was cut off."""
+    lay_out_packages(site := tmp_path / "site", triton="3.6.0")
+    (site / "triton/__init__.py").write_text("\n")
+    found = packages(Host({}, (str(site),), {}, "/nowhere"))
+    assert found["triton"].state == "broken"
+    assert found["notes"][0].source == f"{site}/triton/__init__.py"

@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nsa_caps.errors import NsaCapsError
+from nsa_caps.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Host", "UnreadableError"]
+__all__ = ["EDITABLE", "Host", "UnreadableError"]
+
+EDITABLE = "__editable___"
+"""How the finders that setuptools writes for editable installs are named, before the distribution."""
 
 # The largest file that a probe asks for is a kernel module of 81 kB (aiter at 04907edc).
 _LARGEST_FILE = 2 * 1024 * 1024
@@ -38,7 +41,7 @@ class UnreadableError(NsaCapsError, OSError):
         self.why = why
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Host:
     """A machine as probes may see it.
 
@@ -119,7 +122,8 @@ class Host:
         """Return the folder (or the single file) that `import name` would load, without importing anything.
 
         A module that is already imported tells its own place. A folder without `__init__.py` counts only where no
-        entry of the search path has a regular package, as the import system has it.
+        entry of the search path has a regular package, as the import system has it. What setuptools installed as
+        editable stands in no entry: its finder, which the interpreter loads at its start, maps names to places.
         """
         loaded = getattr(self.modules.get(name), "__file__", None)
         if isinstance(loaded, str):
@@ -133,7 +137,17 @@ class Host:
                 return folder + ".py"
             if bare is None and self.is_folder(folder):
                 bare = folder
-        return bare
+        return bare or self._editable(name)
+
+    def _editable(self, name: str) -> str | None:
+        """Return where a loaded finder of an editable install (`__editable___*_finder`) has a package or module."""
+        # A list first: other threads may be importing.
+        for module in list(self.modules):
+            mapping = getattr(self.modules.get(module), "MAPPING", None) if module.startswith(EDITABLE) else None
+            place = mapping.get(name) if isinstance(mapping, dict) else None
+            if isinstance(place, str):
+                return next((path for path in (place, place + ".py") if os.path.exists(path)), None)
+        return None
 
 
 def _why(error: OSError | ValueError) -> str:
@@ -162,6 +176,6 @@ def _check_regular(path: str, status: os.stat_result) -> None:
 def _decode(path: str, data: bytes) -> str:
     try:
         # Python itself passes over a byte order mark.
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UnreadableError(path, f"not UTF-8 at byte {error.start}") from error

@@ -6,17 +6,24 @@ from typing import Any
 
 from importlib_metadata import entry_points
 
+from nsa_caps.bounded import PATIENCE, bounded
 from nsa_caps.capabilities import Note
 
 __all__ = ["load_plugins"]
 
 
-def load_plugins(group: str, notes: list[Note]) -> list[Any]:
-    """Return what the entry points of a group name; one that does not load leaves a note instead."""
+def load_plugins(group: str, notes: list[Note], patience: float | None = None) -> list[Any]:
+    """Return what the entry points of a group name; one that does not load leaves a note instead.
+
+    Args:
+        group: the entry-point group.
+        notes: where to leave notes.
+        patience: seconds that the import of each is waited for; None: `PATIENCE`.
+    """
     loaded: list[Any] = []
     for entry in entry_points(group=group):
         try:
-            loaded.append(entry.load())
+            loaded.append(bounded(entry.load, PATIENCE if patience is None else patience))
         except (Exception, SystemExit) as error:  # noqa: BLE001 a plugin may fail in any way, and none is fatal
             source = f"{entry.dist.name if entry.dist else 'unknown distribution'}: {entry.value}"
             notes.append(Note("plugins", source, f"did not load: {type(error).__name__}: {error}"))

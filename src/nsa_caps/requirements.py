@@ -146,7 +146,7 @@ def portable_archs(caps: Capabilities, _: Request) -> Reason | None:
 
 def dialect(caps: Capabilities) -> Dialect | None:
     """Return the fp8 dialect of the visible GPUs: e4m3fnuz on gfx94x, e4m3fn elsewhere; None where it is not one."""
-    if caps.platform in ("cuda", "cpu"):
+    if caps.platform not in ("rocm", "unknown"):
         return "e4m3fn"
     if caps.devices is None:
         return None

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nsa_caps.capabilities import Capabilities, Note, SnapshotError
+from nsa_caps.frozen import field_names
 from nsa_caps.host import Host
 from nsa_caps.probes.aiter_source import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
@@ -37,7 +36,7 @@ class Probe(Protocol):
 
 BUILT_IN: tuple[Probe, ...] = (platform, devices, switches, packages, aiter_source, aot_bundle)
 # `switches` are resolved from `variables` below; the rest is this release's, not a probe's.
-_SETTABLE = frozenset(field.name for field in fields(Capabilities)) - {"engine", "switches", "schema_version"}
+_SETTABLE = frozenset(field_names(Capabilities)) - {"engine", "switches", "schema_version"}
 
 
 def probe(
@@ -46,6 +45,7 @@ def probe(
     engine: str = "sglang",
     probes: Iterable[Probe] | None = None,
     plugins: bool | None = None,
+    patience: float | None = None,
 ) -> Capabilities:
     """Return what is known of a machine, in milliseconds, importing neither torch, triton nor aiter.
 
@@ -54,6 +54,8 @@ def probe(
         engine: whose switches to read, one of `nsa_caps.switches.ENGINES`.
         probes: the probes to run, instead of the built-in ones.
         plugins: also run those of the entry-point group `nsa_caps.probes`; None: as `NSA_CAPS_PLUGINS` says.
+        patience: seconds that each third party's probe, or its import, is waited for; None: 5. They run in a thread of
+            their own, which is left behind where it does not end: nothing can end it.
 
     Never raises on a broken machine: what could not be read is unknown and leaves a note, and so does a probe that
     fails.
@@ -66,20 +68,38 @@ def probe(
     notes: list[Note] = []
     extras: dict[str, Any] = {}
     for each in BUILT_IN if probes is None else probes:
-        _run(each, host, parts, notes, extras)
+        _run(each, host, parts, notes, extras, patience)
     resolved, switch_notes = resolve(parts.get("variables", {}), engine)
     if resolved["plugins"].value if plugins is None else plugins:
-        for each in load_plugin_probes(notes):
-            _run(each, host, parts, notes, extras)
+        for each in load_plugin_probes(notes, patience):
+            _run(each, host, parts, notes, extras, patience)
         resolved, switch_notes = resolve(parts.get("variables", {}), engine)
     return Capabilities(engine=engine, switches=resolved, notes=(*notes, *switch_notes), extras=extras, **parts)
 
 
-def load_plugin_probes(notes: list[Note]) -> list[Probe]:
+def load_plugin_probes(notes: list[Note], patience: float | None = None) -> list[Probe]:
     """Return the probes of installed third parties; one that does not load leaves a note instead."""
     from nsa_caps.plugins import load_plugins  # noqa: PLC0415 brings importlib-metadata, which costs 30 ms
 
-    return load_plugins(ENTRY_POINTS, notes)
+    return load_plugins(ENTRY_POINTS, notes, patience)
+
+
+def _ask(each: Probe, host: Host, patience: float | None) -> dict[str, Any]:
+    """Return what a third party's probe finds.
+
+    Raises:
+        SnapshotError: a field is not of its type, or an extra is no JSON value.
+        TimeoutError: it does not end.
+        Exception: whatever it raises.
+    """
+    from nsa_caps.bounded import PATIENCE, bounded  # noqa: PLC0415 brings threading, which costs 2 ms
+
+    def ask() -> dict[str, Any]:
+        found = dict(each(host))
+        _check(found)
+        return found
+
+    return bounded(ask, PATIENCE if patience is None else patience)
 
 
 def _check(found: Mapping[str, Any]) -> None:
@@ -88,7 +108,9 @@ def _check(found: Mapping[str, Any]) -> None:
     Raises:
         SnapshotError: a field is not of its type, or an extra is no JSON value.
     """
-    from nsa_caps.records import from_plain, to_plain  # noqa: PLC0415 only third parties' probes need it
+    import json  # noqa: PLC0415 only third parties' probes need it
+
+    from nsa_caps.records import from_plain, to_plain  # noqa: PLC0415 as above
 
     part = {name: value for name, value in found.items() if name in {*_SETTABLE, "notes", "extras"}}
     from_plain(Capabilities, to_plain(part))
@@ -97,13 +119,18 @@ def _check(found: Mapping[str, Any]) -> None:
         raise SnapshotError("extras: needs JSON values")
 
 
-def _run(each: Probe, host: Host, parts: dict[str, Any], notes: list[Note], extras: dict[str, Any]) -> None:
+def _run(
+    each: Probe,
+    host: Host,
+    parts: dict[str, Any],
+    notes: list[Note],
+    extras: dict[str, Any],
+    patience: float | None,
+) -> None:
     """Add what one probe finds; whatever it does wrong becomes a note that names it."""
     name = getattr(each, "__qualname__", type(each).__qualname__)
     try:
-        found = dict(each(host))
-        if each not in BUILT_IN:
-            _check(found)
+        found = dict(each(host)) if each in BUILT_IN else _ask(each, host, patience)
         notes.extend(found.pop("notes", ()))
         extras.update(found.pop("extras", {}))
     # A third party's SystemExit must not end the engine.

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.capabilities import AiterSource, Note
+from nsa_caps.frozen import field_names
 from nsa_caps.host import UnreadableError
 from nsa_caps.probes.packages import aiter_folder
 from nsa_caps.probes.python_source import SourceError, parse
@@ -26,6 +27,22 @@ __all__ = ["aiter_source"]
 # The first is where the module moved with 4c2a3025 (2026-01-07).
 _LOGITS_MODULES = ("ops/triton/attention/pa_mqa_logits.py", "ops/triton/pa_mqa_logits.py")
 _GFX_MAPS = ("jit/utils/build_targets.py", "jit/utils/chip_info.py")
+_CACHE_MODULE, _TYPES, _ATTENTION = "ops/cache.py", "utility/dtypes.py", "ops/attention.py"
+_GATE_MODULE, _GLUON_MODULE = "ops/triton/gluon/__init__.py", "ops/triton/gluon/pa_mqa_logits.py"
+# Where a note on a fact that was not found sends its reader: the first file of these that is there. Every fact that is
+# not named stands in the module of the logits function.
+_STANDS_IN = {
+    "store_preshuffle": (_CACHE_MODULE,),
+    "gather_preshuffle": (_CACHE_MODULE,),
+    "known_archs": _GFX_MAPS,
+    "fp8_archs": (_TYPES,),
+    "gate_triton": (_GATE_MODULE,),
+    "gate_escape": (_GATE_MODULE,),
+    "package_imports_gluon": (_ATTENTION,),
+    "mfma": (_GLUON_MODULE,),
+    "mfma_3d": (_GLUON_MODULE,),
+    "wide_offsets": (_GLUON_MODULE,),
+}
 
 # The test of the module-level `if` that lets gluon in, and how it compares Triton's version.
 _TRITON_TESTS = {
@@ -78,10 +95,20 @@ def aiter_source(host: Host) -> Mapping[str, Any]:
     facts: dict[str, Any] = {"location": package}
     for read in (_logits, _cache, _arch_map, _fp8_archs, _gate, _imports_gluon, _gluon_kernels):
         facts.update(read(files))
-    unknown = sorted(name for name in AiterSource.__dataclass_fields__ if facts.get(name) is None)
+    unknown = sorted(name for name in field_names(AiterSource) if facts.get(name) is None)
     if unknown and facts.get("logits_preshuffle") is not False:
-        files.notes.append(Note("aiter_source", package, f"not found in a known shape: {', '.join(unknown)}"))
+        files.notes.extend(_unknown_notes(files, package, unknown))
     return {"aiter_source": AiterSource(**facts), "notes": tuple(files.notes)}
+
+
+def _unknown_notes(files: _Files, package: str, unknown: Sequence[str]) -> Iterator[Note]:
+    by_file: dict[str, list[str]] = {}
+    for name in unknown:
+        places = _STANDS_IN.get(name, _LOGITS_MODULES)
+        file = next((place for place in places if files.exists(place)), places[0])
+        by_file.setdefault(file, []).append(name)
+    for file, names in by_file.items():
+        yield Note("aiter_source", f"{package}/{file}", f"not found in a known shape: {', '.join(names)}")
 
 
 class _Files:
@@ -95,10 +122,15 @@ class _Files:
     def text(self, name: str) -> str | None:
         path = f"{self._package}/{name}"
         try:
-            return self._host.read_text(path)
+            text = self._host.read_text(path)
         except UnreadableError as error:
             self.notes.append(Note("aiter_source", path, error.why))
             return None
+        # Most __init__ files are empty; of the others none ever was.
+        if text is not None and not text.strip() and not name.endswith("/__init__.py"):
+            self.notes.append(Note("aiter_source", path, "is empty"))
+            return None
+        return text
 
     def tree(self, name: str) -> ast.Module | None:
         text = self.text(name)
@@ -240,7 +272,7 @@ def _gfx1250_waves(entry: ast.FunctionDef) -> int | None:
 
 def _cache(files: _Files) -> Iterator[tuple[str, Any]]:
     """Read which of the cache kernels take `preshuffle` (aiter#2879)."""
-    module = files.tree("ops/cache.py")
+    module = files.tree(_CACHE_MODULE)
     for node in module.body if module else ():
         if isinstance(node, ast.FunctionDef) and node.name in _CACHE_KERNELS:
             yield _CACHE_KERNELS[node.name], any(argument.arg == "preshuffle" for argument in node.args.args)
@@ -264,7 +296,7 @@ def _arch_map(files: _Files) -> Iterator[tuple[str, Any]]:
 
 def _fp8_archs(files: _Files) -> Iterator[tuple[str, Any]]:
     """Read the archs that aiter has an fp8 type for; elsewhere it views keys as uint8."""
-    module = files.tree("utility/dtypes.py")
+    module = files.tree(_TYPES)
     for node in module.body if module else ():
         if (
             isinstance(node, ast.Assign)
@@ -282,11 +314,10 @@ def _texts(nodes: Sequence[ast.expr | None]) -> tuple[str, ...] | None:
 
 def _gate(files: _Files) -> Iterator[tuple[str, Any]]:
     """Read the Triton minimum in `ops/triton/gluon/__init__.py` (f061fba9) and its way out (3b2e6f48)."""
-    name = "ops/triton/gluon/__init__.py"
-    if not files.exists(name):
+    if not files.exists(_GATE_MODULE):
         yield from (("gate_triton", "none"), ("gate_escape", "none"))
         return
-    module = files.tree(name)
+    module = files.tree(_GATE_MODULE)
     if module is None:
         return
     # Only a file without code has no gate: what it imports might raise as well.
@@ -318,14 +349,15 @@ def _escape(test: ast.If) -> str | None:
 
 def _imports_gluon(files: _Files) -> Iterator[tuple[str, Any]]:
     """Read whether `import aiter` runs the gate: `ops/attention.py`, which it imports, takes a gluon kernel."""
-    text = files.text("ops/attention.py")
-    if text is not None:
+    text = files.text(_ATTENTION)
+    # Read by pattern: what every generation has is looked for, and what no Python takes.
+    if text is not None and "@compile_ops(" in text and "\0" not in text:
         yield "package_imports_gluon", re.search(_GLUON_IMPORT, text) is not None
 
 
 def _gluon_kernels(files: _Files) -> Iterator[tuple[str, Any]]:
     """Read the MFMA layouts of the gluon kernels by pattern: parsing their 81 kB would cost 23 ms."""
-    text = files.text("ops/triton/gluon/pa_mqa_logits.py")
+    text = files.text(_GLUON_MODULE)
     if text is None:
         return
     starts = [(match[1].strip("_") or "base", match.start()) for match in re.finditer(_GLUON_KERNEL, text)]

@@ -1,4 +1,7 @@
-"""The GPUs that this process may use: from KFD's topology on AMD, from NVML on NVIDIA. No device is opened."""
+"""The GPUs that this process may use: from KFD's topology on AMD, from NVML on NVIDIA. No device is opened.
+
+Those of other vendors are not read, and so not known.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ __all__ = ["arch_of_target_version", "devices"]
 # The driver's traces, without which there is nothing to ask; dxg is WSL's.
 _NVIDIA_SIGNS = (("proc", "driver", "nvidia"), ("dev", "nvidiactl"), ("dev", "dxg"))
 _KFD_NODES = ("sys", "class", "kfd", "kfd", "topology", "nodes")
+_OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 
 
 class _Gpu(NamedTuple):
@@ -31,9 +35,13 @@ class _Gpu(NamedTuple):
 def devices(host: Host) -> Mapping[str, Any]:
     """Find the visible GPUs, and the arch that rocminfo would print first."""
     notes: list[Note] = []
+    build = platform(host)["platform"]
+    if build in ("xpu", "npu", "musa"):
+        text = f"torch is built for {build}, whose devices are not read: only AMD's and NVIDIA's are"
+        return {"devices": None, "notes": (Note("devices", f"{build} devices", text),)}
     amd = _kfd_gpus(host, notes)
     # Beside an NVIDIA card KFD may show the CPU's own graphics: torch's build tells which of the two is meant.
-    if amd and not (_has_nvidia_driver(host) and platform(host)["platform"] == "cuda"):
+    if amd and not (_has_nvidia_driver(host) and build == "cuda"):
         # ROCR hides GPUs from everything above it, rocminfo too; HIP's variables only from HIP.
         seen_by_rocr = _visible(amd, host, ("ROCR_VISIBLE_DEVICES",), notes)
         # HIP reads CUDA's variable only where its own is not set.
@@ -42,6 +50,8 @@ def devices(host: Host) -> Mapping[str, Any]:
         return {"devices": _numbered(seen), "rocminfo_arch": first, "notes": tuple(notes)}
     nvidia = _nvml_gpus(host, notes)
     if nvidia:
+        if any(entry.strip().startswith("MIG-") for entry in host.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")):
+            return {"devices": _mig_instance(nvidia, host, notes), "notes": tuple(notes)}
         # NVML counts by PCI bus, CUDA by default fastest first: indices then name different GPUs.
         other_order = len({gpu.arch for gpu in nvidia}) > 1 and host.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID"
         if other_order and host.environ.get("CUDA_VISIBLE_DEVICES", "").strip():
@@ -63,24 +73,27 @@ def _kfd_gpus(host: Host, notes: list[Note]) -> list[_Gpu] | None:
     folder = host.system_path(*_KFD_NODES)
     try:
         nodes = host.list_folder(folder)
-        numbers = sorted(int(node) for node in nodes if node.isdigit())
-        gpus = [_kfd_gpu(host, f"{folder}/{number}/properties", notes) for number in numbers]
+        numbers = sorted(int(node) for node in nodes if node.isdecimal())
+        found: list[_Gpu] = []
+        hidden = 0
+        for position, number in enumerate(numbers):
+            path = f"{folder}/{number}/properties"
+            properties = _kfd_properties(host, path, notes)
+            if properties is None:
+                hidden += 1
+            elif (gpu := _kfd_gpu(host, path, properties, position - hidden, len(found), notes)) is not None:
+                found.append(gpu)
     except UnreadableError as error:
         notes.append(Note("devices", error.path, error.why))
         return None
-    except ValueError as error:
-        notes.append(Note("devices", folder, str(error)))
-        return None
-    found = [gpu for gpu in gpus if gpu is not None]
-    return [gpu._replace(physical=number) for number, gpu in enumerate(found)]
+    return found
 
 
-def _kfd_gpu(host: Host, path: str, notes: list[Note]) -> _Gpu | None:
-    """Return the GPU of one topology node, or None for a CPU's and for one that is kept from this container.
+def _kfd_properties(host: Host, path: str, notes: list[Note]) -> dict[str, str] | None:
+    """Return the lines of one topology node by name, or None for a GPU that is kept from this container.
 
     Raises:
         UnreadableError: the file could not be read.
-        ValueError: the node has no `gfx_target_version`, or it is no number.
     """
     try:
         text = host.read_text(path) or ""
@@ -90,16 +103,59 @@ def _kfd_gpu(host: Host, path: str, notes: list[Note]) -> _Gpu | None:
             raise
         notes.append(Note("devices", path, f"{error.why}: a GPU that this container may not use"))
         return None
-    properties = dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line.strip())
+    return dict(line.split(maxsplit=1) for line in text.splitlines() if " " in line.strip())
+
+
+def _kfd_gpu(
+    host: Host, path: str, properties: Mapping[str, str], node: int, physical: int, notes: list[Note]
+) -> _Gpu | None:
+    """Return the GPU of one topology node, or None for a CPU's.
+
+    Args:
+        host: the machine.
+        path: the node's file.
+        properties: what it says.
+        node: the node's number as ROCm's runtime counts, which passes over nodes kept from this container.
+        physical: how many GPUs come before it.
+        notes: where to leave a note.
+
+    Raises:
+        UnreadableError: the node has no `gfx_target_version`, or it is no number, or the override is none.
+    """
     target = properties.get("gfx_target_version", "").strip()
-    if not target.isdecimal():
-        raise ValueError(f"{path}: gfx_target_version is {target!r}, needs a number")
+    # int() refuses thousands of digits.
+    if not target.isdecimal() or len(target) > 9:
+        raise UnreadableError(path, f"gfx_target_version is {target[:20]!r}, needs a number")
     version = int(target)
     if version == 0:
         return None
     unique = properties.get("unique_id", "0").strip()
-    uuid = f"GPU-{int(unique):016x}" if unique.isdecimal() and int(unique) else None
-    return _Gpu(arch_of_target_version(version), uuid, f"{path}: gfx_target_version {version}")
+    uuid = f"GPU-{int(unique):016x}" if unique.isdecimal() and len(unique) <= 20 and int(unique) else None
+    arch, source = arch_of_target_version(version), f"{path}: gfx_target_version {version}"
+    variable = f"{_OVERRIDE}_{node}" if f"{_OVERRIDE}_{node}" in host.environ else _OVERRIDE
+    override = host.environ.get(variable)
+    if override is not None:
+        told = _overridden(variable, override)
+        if told != arch:
+            text = f"{override} makes ROCm take the {arch} of node {node} for a {told}; kernels are built for that"
+            notes.append(Note("devices", variable, text))
+            arch, source = told, f"{source}, taken for {told} by {variable}={override}"
+    return _Gpu(arch, uuid, source, physical)
+
+
+def _overridden(variable: str, override: str) -> str:
+    """Return the arch that ROCm's thunk (`topology.c` of libhsakmt) reads in an override: `11.0.0` is gfx1100.
+
+    Raises:
+        UnreadableError: it is not three numbers; the thunk then fails, and with it every use of ROCm. Blank is none.
+    """
+    parts = override.split(".")
+    plain = len(parts) == 3 and all(part.isascii() and part.isdecimal() and len(part) < 4 for part in parts)
+    numbers = [int(part) for part in parts] if plain else []
+    if not plain or numbers[0] > 63 or max(numbers[1:]) > 255:
+        why = f"is {override[:20]!r}, needs MAJOR.MINOR.STEPPING such as 11.0.0, or to be unset: ROCm refuses it"
+        raise UnreadableError(variable, why)
+    return "gfx{}{:x}{:x}".format(*numbers)
 
 
 def _has_nvidia_driver(host: Host) -> bool:
@@ -152,6 +208,19 @@ def _nvidia_gpu(nvml: Any, index: int, handle: Any) -> _Gpu:
 def _text(value: str | bytes) -> str:
     # nvidia-ml-py before 12 answers with bytes.
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _mig_instance(gpus: Sequence[_Gpu], host: Host, notes: list[Note]) -> tuple[Device, ...] | None:
+    """Return the one instance of a divided GPU that CUDA shows; NVML tells its arch where all GPUs have the same."""
+    raw = host.environ["CUDA_VISIBLE_DEVICES"]
+    archs = {gpu.arch for gpu in gpus}
+    if len(archs) > 1:
+        text = f"{raw!r} names an instance (MIG) of one of the GPUs, which are of several archs: {', '.join(archs)}"
+        notes.append(Note("devices", "CUDA_VISIBLE_DEVICES", text))
+        return None
+    text = f"{raw!r} names an instance (MIG), of which CUDA shows one; whether it is there was not asked"
+    notes.append(Note("devices", "CUDA_VISIBLE_DEVICES", text))
+    return (Device(0, gpus[0].arch, f"{gpus[0].source}, by an instance (MIG)"),)
 
 
 def _visible(gpus: Sequence[_Gpu], host: Host, variables: tuple[str, ...], notes: list[Note]) -> Sequence[_Gpu]:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.capabilities import Note, Package
-from nsa_caps.host import UnreadableError
+from nsa_caps.host import EDITABLE, UnreadableError
 from nsa_caps.probes.python_source import SourceError, parse, string_literals
 
 if TYPE_CHECKING:
@@ -25,12 +25,14 @@ class _Wanted(NamedTuple):
         version_files: files below the package whose `__version__` literal counts, in order.
         distributions: the distributions that bring it; several may be installed at once.
         hallmarks: files or folders that only the package meant has; without them it is an impostor.
+        names_version: every release's version file has the literal, so that one without it is worth a note.
     """
 
     name: str
     version_files: tuple[str, ...]
     distributions: tuple[str, ...]
     hallmarks: tuple[str, ...] = ()
+    names_version: bool = True
 
 
 _WANTED: tuple[_Wanted, ...] = (
@@ -42,7 +44,7 @@ _WANTED: tuple[_Wanted, ...] = (
     ),
     # AMD's distribution was `aiter` until v0.1.7.post5; the public index's `aiter` is an async-iterator library.
     _Wanted("aiter", ("_version.py",), ("amd-aiter", "aiter"), ("jit/core.py", "ops/triton")),
-    _Wanted("deep_gemm", ("version.py", "__init__.py"), ("sgl-deep-gemm", "deep-gemm")),
+    _Wanted("deep_gemm", ("version.py", "__init__.py"), ("sgl-deep-gemm", "deep-gemm"), names_version=False),
 )
 
 
@@ -123,10 +125,15 @@ def _version_on_disk(
         except SourceError as error:
             notes.append(Note("packages", path, str(error)))
             return None, path, True
+        if name == "__init__.py" and text is not None and not text.strip():
+            notes.append(Note("packages", path, "is empty: an import gets nothing of the package"))
+            return None, path, True
         # An empty text is the package's own word too: aiter's comparison fails on it.
         version = literals.get("__version__", literals.get("version"))
         if version is not None:
             return version, path, False
+        if text is not None and wanted.names_version:
+            notes.append(Note("packages", path, "names no __version__"))
     return None, None, False
 
 
@@ -152,6 +159,12 @@ def _metadata_folders(host: Host, notes: list[Note]) -> list[_Metadata]:
             notes.append(Note("packages", error.path, error.why))
             continue
         for folder in folders:
+            # Such as __editable___amd_aiter_0_1_13_finder.py.
+            told = folder.removeprefix(EDITABLE).lower()
+            unloaded = told != folder and folder.removesuffix(".py") not in host.modules
+            if unloaded and any(told.startswith(f"{name}_") for name in known):
+                text = "the finder of an editable install, which this process has not loaded: what it maps is not found"
+                notes.append(Note("packages", os.path.join(entry, folder), text))
             # Older installers kept dashes and dots in the name; before the version there is always a dash and a digit.
             stem, _, kind = folder.rpartition(".")
             if kind not in ("dist-info", "egg-info"):

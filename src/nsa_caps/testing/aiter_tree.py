@@ -286,13 +286,12 @@ def _cache(source: AiterSource) -> str:
     gather = "def cp_gather_indexer_k_quant_cache(kv_cache, dst_k, dst_scale, block_table, cu_seq_lens"
     kernels = ((store, source.store_preshuffle), (gather, source.gather_preshuffle))
     last = {True: ", preshuffle=False): ...", False: "): ..."}
-    return _lines(*(start + last[tiles] for start, tiles in kernels if tiles is not None))
+    return _lines("import torch", *(start + last[tiles] for start, tiles in kernels if tiles is not None))
 
 
 def _attention(source: AiterSource) -> str:
-    if not source.package_imports_gluon:
-        return ""
-    return "from aiter.ops.triton.gluon.pa_decode_gluon import pa_decode_gluon\n"
+    gluon = "from aiter.ops.triton.gluon.pa_decode_gluon import pa_decode_gluon"
+    return _lines(gluon if source.package_imports_gluon else None, '@compile_ops("module_attention")', "def pa(): ...")
 
 
 def _gate(source: AiterSource) -> str:
