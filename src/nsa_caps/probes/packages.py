@@ -48,6 +48,16 @@ _WANTED: tuple[_Wanted, ...] = (
 )
 
 
+# By the name that a metadata folder begins with.
+_DISTRIBUTIONS = {name.replace("-", "_"): name for wanted in _WANTED for name in wanted.distributions}
+_BEGINNINGS = frozenset({EDITABLE[:2]}).union(
+    first + second
+    for name in _DISTRIBUTIONS
+    for first in (name[0], name[0].upper())
+    for second in (name[1], name[1].upper())
+)
+
+
 def packages(host: Host) -> Mapping[str, Any]:
     """Find torch, triton, aiter and deep_gemm."""
     notes: list[Note] = []
@@ -150,11 +160,10 @@ def _metadata_folders(host: Host, notes: list[Note]) -> list[_Metadata]:
 
     Names are such as `triton-3.5.1+rocm7.2.4.gita272dfa8.dist-info` or `aiter-0.1.5-py3.12.egg-info`.
     """
-    known = {name.replace("-", "_"): name for wanted in _WANTED for name in wanted.distributions}
     found: list[_Metadata] = []
     for entry in dict.fromkeys(host.search_path):
         try:
-            folders = host.list_folder(entry)
+            folders = host.list_folder(entry, _BEGINNINGS)
         except UnreadableError as error:
             notes.append(Note("packages", error.path, error.why))
             continue
@@ -162,7 +171,7 @@ def _metadata_folders(host: Host, notes: list[Note]) -> list[_Metadata]:
             # Such as __editable___amd_aiter_0_1_13_finder.py.
             told = folder.removeprefix(EDITABLE).lower()
             unloaded = told != folder and folder.removesuffix(".py") not in host.modules
-            if unloaded and any(told.startswith(f"{name}_") for name in known):
+            if unloaded and any(told.startswith(f"{name}_") for name in _DISTRIBUTIONS):
                 text = "the finder of an editable install, which this process has not loaded: what it maps is not found"
                 notes.append(Note("packages", os.path.join(entry, folder), text))
             # Older installers kept dashes and dots in the name; before the version there is always a dash and a digit.
@@ -173,7 +182,7 @@ def _metadata_folders(host: Host, notes: list[Note]) -> list[_Metadata]:
             while version and not version[0].isdigit():
                 more, _, version = version.partition("-")
                 name = f"{name}_{more}"
-            distribution = known.get(name.replace(".", "_").lower())
+            distribution = _DISTRIBUTIONS.get(name.replace(".", "_").lower())
             if distribution is not None:
                 found.append(_Metadata(distribution, version.partition("-py")[0] or None, os.path.join(entry, folder)))
     return found
