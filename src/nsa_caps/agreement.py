@@ -115,7 +115,7 @@ def _key(stance: Stance) -> Hashable:
 
 def _stance(layout: IndexerLayout | BaseException) -> Stance:
     if isinstance(layout, BaseException) and not isinstance(layout, NoUsableLayoutError):
-        return Stance(None, None, 1, error=f"{type(layout).__name__}: {layout}")
+        return Stance(None, None, 1, error=f"no layout: {type(layout).__name__}: {' '.join(str(layout).split())}")
     return stance_of(layout.decision)
 
 

@@ -92,7 +92,7 @@ class Group:
         """The layout in one line."""
         pages = self.stance.format
         if pages is None:
-            return "no layout"
+            return self.stance.error or "no layout"
         kpool = f", index_kpool {self.stance.index_kpool}" if self.stance.index_kpool > 1 else ""
         text = f"pages of {pages.page_size}, {pages.order}, {pages.dialect}{kpool} [{pages.fingerprint}]"
         return f"{' or '.join(self.rows)}, {text}"

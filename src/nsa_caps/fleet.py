@@ -192,5 +192,6 @@ def fleet_lines(fleet: Fleet) -> Iterator[Line]:
     if fleet.shared:
         yield ((f"{machines} {'has' if fleet.count == 1 else 'share'} one layout:", "good"),)
     else:
-        yield ((f"{machines} in {len(fleet.groups)} groups:", "bad"),)
+        groups = "1 group" if len(fleet.groups) == 1 else f"{len(fleet.groups)} groups"
+        yield ((f"{machines} in {groups}:", "bad"),)
     yield from apart_lines(fleet.groups)

@@ -110,8 +110,10 @@ def stance_of_handshake(document: Mapping[str, Any], where: str) -> Stance:
         raise HandshakeError(f"{where} handshake, written by nsa_caps {document.get('nsa_caps')}: {text}")
     try:
         told = from_plain(_Handshake, document, f"{where} handshake")
-    except (SnapshotError, PageFormatError) as error:
+    except SnapshotError as error:
         raise HandshakeError(str(error)) from error
+    except PageFormatError as error:
+        raise HandshakeError(f"{where} handshake.format: {error}") from error
     if told.format.fingerprint != told.fingerprint:
         text = f"fingerprint is {told.fingerprint!r}, its format has {told.format.fingerprint!r} here"
         raise HandshakeError(f"{where} handshake: {text}: nsa_caps {told.nsa_caps} means something else by it")

@@ -1,0 +1,306 @@
+"""`nsa-caps compare`: who shares a layout in a fleet, and what sets the others apart."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from nsa_caps import Capabilities, Request, probe, select_indexer_layout
+from nsa_caps.cli import main
+from nsa_caps.fleet import compare, documents
+from nsa_caps.testing import machine
+
+from .jobs import environ
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AITER = {"SGLANG_USE_AITER": "1"}
+SPECS: dict[str, dict[str, Any]] = {
+    "new": {"archs": ["gfx942"] * 8, "aiter": "a6bb4993", "environ": AITER},
+    "newer": {"archs": ["gfx942"] * 8, "aiter": "a6bb4993", "environ": AITER, "triton": "3.8.0"},
+    "old": {"archs": ["gfx942"] * 8, "aiter": "a6bb4993", "environ": AITER, "triton": "3.4.0"},
+    "mi350": {"archs": ["gfx950"] * 8, "aiter": "a6bb4993", "environ": AITER},
+    "hopper": {"platform": "cuda", "archs": ["sm_90"], "deep_gemm": "2.1.0"},
+    "ampere": {"platform": "cuda", "archs": ["sm_80"]},
+    "bare": {"platform": "unknown", "torch": None, "triton": None},
+}
+
+
+@pytest.fixture(scope="module")
+def caps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Capabilities]:
+    """Return one machine of each kind."""
+    return {name: probe(machine(tmp_path_factory.mktemp(name), **spec)) for name, spec in SPECS.items()}
+
+
+@pytest.fixture
+def files(tmp_path: Path, caps: dict[str, Capabilities]) -> dict[str, str]:
+    """Return the path of each machine's snapshot."""
+    paths = {}
+    for name, each in caps.items():
+        path = tmp_path / f"{name}.json"
+        path.write_text(each.to_json())
+        paths[name] = str(path)
+    return paths
+
+
+def document(capsys: pytest.CaptureFixture[str], *argv: str) -> Any:
+    """Return what the command prints with `--json`."""
+    main(["compare", "--json", *argv])
+    return json.loads(capsys.readouterr().out)
+
+
+def usage_error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """Return the message of wrong usage, after checking that it is one."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", *argv])
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err.splitlines()[-1]
+
+
+def test_machines_of_one_layout_are_a_yes(capsys: pytest.CaptureFixture[str], files: dict[str, str]) -> None:
+    """Other versions with equal pages are one group and code 0."""
+    assert main(["compare", files["new"], files["newer"], files["new"]]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("3 machines share one layout:\n  - 3 x aiter-preshuffle, pages of 64, tiles, ")
+    assert (printed.err, "against" in printed.out) == ("", False)
+    assert main(["compare", files["new"]]) == 0
+    assert capsys.readouterr().out.startswith("1 machine has one layout:\n")
+
+
+def test_rows_that_bring_equal_pages_are_one_group(capsys: pytest.CaptureFixture[str], files: dict[str, str]) -> None:
+    """DeepGEMM and our kernels read the same pages: a fleet may mix them, and both are named."""
+    assert main(["compare", files["hopper"], files["ampere"], files["hopper"]]) == 0
+    assert "deepgemm or portable, pages of 64, flat, e4m3fn [" in capsys.readouterr().out
+
+
+def test_groups_come_with_what_sets_them_apart(capsys: pytest.CaptureFixture[str], files: dict[str, str]) -> None:
+    """The largest group leads; each other one differs from it in fields, by evidence, with a fix; the answer is no."""
+    assert main(["compare", *(files[name] for name in ("old", "new", "mi350", "newer", "bare", "old", "new"))]) == 1
+    head, old, mi350, bare = capsys.readouterr().out.split("\n\n")
+    assert head.splitlines()[0] == "7 machines in 4 groups:"
+    assert " ".join(head.split()).count(" - ") == 4
+    old, mi350, bare = (" ".join(text.split()) for text in (old, mi350, bare))
+    assert f"{files['old']} and 1 more, against {files['new']} and 2 more:" in old
+    assert "page_size 1, not 64" in old
+    assert "Triton 3.4.0; needs Triton >= 3.5.0" in old
+    assert "/site/triton/__init__.py), not 3.6.0" in old
+    assert 'fix: pip install "triton>=3.5.0"' in old
+    assert "dialect e4m3fn, not e4m3fnuz" in mi350
+    assert "fix:" not in mi350
+    assert "no layout: every row is refused" in bare
+    assert "torch missing" in bare
+
+
+def test_the_document_says_the_same_as_data(capsys: pytest.CaptureFixture[str], files: dict[str, str]) -> None:
+    """Groups by fingerprint, parties by facts, and the differences field by field."""
+    found = document(capsys, files["old"], files["new"], files["newer"], files["new"])
+    new, old = found["groups"]
+    assert (found["answer"], found["count"]) == (False, 4)
+    assert [(each["count"], each["names"]) for each in new["parties"]] == [
+        (2, [files["new"]] * 2), (1, [files["newer"]]),
+    ]  # fmt: skip
+    assert new["fingerprint"] != old["fingerprint"]
+    assert (old["format"]["page_size"], old["format"]["order"], old["rows"]) == (1, "flat", ["aiter-token"])
+    apart = old["parties"][0]["apart"]
+    assert [field.partition(":")[0] for field in apart["fields"]] == [
+        "row aiter-token, not aiter-preshuffle", "page_size 1, not 64", "order flat, not tiles",
+    ]  # fmt: skip
+    (fact,) = apart["facts"]
+    assert (fact["name"], fact["value"], fact["instead_of"]) == ("triton", "3.4.0", "3.6.0")
+    assert fact["source"].endswith("/site/triton/__init__.py")
+    assert apart["fix"] == ['pip install "triton>=3.5.0"']
+    (within,) = new["parties"][1]["apart"]["facts"]
+    assert (within["value"], new["parties"][1]["apart"]["fields"]) == ("3.8.0", [])
+
+
+def test_machines_without_a_layout_share_none(capsys: pytest.CaptureFixture[str], files: dict[str, str]) -> None:
+    """Two machines that no row may be used on are one group, and no yes."""
+    assert main(["compare", files["bare"], files["bare"]]) == 1
+    assert "2 machines in 1 group:\n  - 2 x no layout: every row is refused" in capsys.readouterr().out
+
+
+def test_handshakes_are_compared_with_snapshots(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str], caps: dict[str, Capabilities]
+) -> None:
+    """A handshake counts by its format; against a snapshot the facts that both have are told."""
+    for name in ("new", "mi350"):
+        handshake = select_indexer_layout(caps[name]).handshake()
+        (tmp_path / f"{name}-handshake.json").write_text(json.dumps(handshake))
+    same, other = (str(tmp_path / f"{name}-handshake.json") for name in ("new", "mi350"))
+    assert main(["compare", files["new"], same]) == 0
+    capsys.readouterr()
+    assert main(["compare", files["new"], files["newer"], other]) == 1
+    assert "dialect e4m3fn, not e4m3fnuz" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("separator", ["\n", "", "\n\n", "  \r\n"])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("argv", [(), ("-",)])
+def test_standard_input_takes_documents_however_they_are_laid_out(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caps: dict[str, Capabilities],
+    argv: tuple[str, ...],
+    indent: int | None,
+    separator: str,
+) -> None:
+    """One a line, as `nsa-caps snapshot` prints them, or nothing in between: each is named by its number."""
+    texts = [json.dumps(caps[name].to_dict(), indent=indent) for name in ("new", "old", "new")]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(separator.join(texts) + separator))
+    found = document(capsys, *argv)
+    assert [party["names"] for group in found["groups"] for party in group["parties"]] == [
+        ["stdin:1", "stdin:3"], ["stdin:2"],
+    ]  # fmt: skip
+
+
+def test_a_file_of_many_names_them_by_number(capsys: pytest.CaptureFixture[str], tmp_path: Path, caps: Any) -> None:
+    """Documents in one file are told apart."""
+    path = tmp_path / "fleet.jsonl"
+    path.write_text("\n".join(json.dumps(caps[name].to_dict()) for name in ("new", "new")))
+    (group,) = document(capsys, str(path))["groups"]
+    assert group["parties"][0]["names"] == [f"{path}:1", f"{path}:2"]
+
+
+def test_the_request_and_the_engine_hold_for_all_snapshots(
+    capsys: pytest.CaptureFixture[str], files: dict[str, str]
+) -> None:
+    """`--page-size` and `--engine` are asked of every machine, as of a single one."""
+    assert main(["compare", files["new"], files["old"], "--page-size", "1"]) == 0
+    assert "aiter-token, pages of 1" in capsys.readouterr().out
+    (group,) = document(capsys, files["new"], "--engine", "vllm")["groups"]
+    assert group["rows"] == ["aiter-token"]
+    (group,) = document(capsys, files["new"], "--index-kpool", "2")["groups"]
+    assert group["index_kpool"] == 2
+
+
+def test_where_something_was_read_makes_no_other_kind(caps: dict[str, Capabilities]) -> None:
+    """Machines that differ in paths and notes alone are of one kind; another arch or switch makes another."""
+    here = caps["new"].to_dict()
+    there = json.loads(json.dumps(here).replace("/site/", "/elsewhere/"))
+    there["notes"] = [{"probe": "p", "source": "s", "text": "t"}]
+    assert here != there
+    other = json.loads(json.dumps(here))
+    other["variables"]["SGLANG_USE_AITER"] = "true"
+    other["switches"]["use_aiter"]["raw"] = "true"
+    fleet = compare([("a", here), ("b", there), ("c", other)], Request())
+    assert [party.names for group in fleet.groups for party in group.parties] == [("a", "b"), ("c",)]
+
+
+def test_a_machine_whose_row_is_misspelled_does_not_stop_the_others(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str]
+) -> None:
+    """A switch that names no row leaves that machine without a layout, and says so."""
+    host = machine(tmp_path / "m", archs=["gfx942"], environ={"NSA_CAPS_ROW": "aiter-preshufle"})
+    path = tmp_path / "misspelled.json"
+    path.write_text(probe(host).to_json())
+    assert main(["compare", files["new"], str(path)]) == 1
+    assert "there is no row 'aiter-preshufle'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "there is no machine to compare"),
+        ("[]", "broken.json: holds [], needs a snapshot or a handshake"),
+        ("3", "broken.json: holds 3, needs"),
+        ("{", "broken.json: is no JSON, or ends within a document"),
+        ('{"a": 1} x', "broken.json: snapshot: unknown field 'a'"),
+        ('{"torch": 1}', "broken.json: snapshot.torch: holds 1"),
+        ('{"schema_version": 1, "fingerprint": "", "format": 1}', "broken.json: this handshake.format: holds 1"),
+        ("[" * 100_000, "broken.json: is no JSON"),
+        ("\udc80", "codec can't decode"),
+    ],
+)
+def test_what_is_no_machine_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, words: str
+) -> None:
+    """A document that is none is named with what is wrong, as code 2."""
+    path = tmp_path / "broken.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    assert words in usage_error(capsys, str(path))
+
+
+def test_a_document_without_end_is_not_read_to_its_end() -> None:
+    """What does not become a document within 4 MiB is given up, as memory is to stay flat."""
+    stream = io.StringIO('{"a": "' + "x" * (10 << 20))
+    with pytest.raises(Exception, match="no JSON document ends within 4,194,304 characters"):
+        list(documents(stream, "stdin"))
+    assert stream.tell() < 5 << 20
+
+
+def test_wrong_usage_names_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str]
+) -> None:
+    """Files that are not there, and options of other commands."""
+    assert "No such file" in usage_error(capsys, str(tmp_path / "none.json"))
+    assert "not by --from" in usage_error(capsys, "--from", files["new"])
+    picture = str(tmp_path / "none" / "fleet.svg")
+    assert f"--svg {picture}: " in usage_error(capsys, files["new"], "--svg", picture)
+
+
+def test_the_picture_shows_every_group_by_its_share(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str]
+) -> None:
+    """A bar a group, as long as its share, coloured by its row, and in words for those who cannot see it."""
+    path = tmp_path / "fleet.svg"
+    names = ["new"] * 6 + ["old"] * 2 + ["bare"]
+    assert main(["compare", *(files[name] for name in names), "--svg", str(path)]) == 1
+    capsys.readouterr()
+    root = ET.parse(path).getroot()  # noqa: S314 written by ourselves
+    space = "{http://www.w3.org/2000/svg}"
+    bars = [rect for rect in root.iter(f"{space}rect") if rect.get("class") != "page"]
+    assert [bar.get("class") for bar in bars] == ["aiter-preshuffle", "aiter-token", "no-row"]
+    widths = [int(bar.get("width", "0")) for bar in bars]
+    assert widths[0] / widths[1] == pytest.approx(3, rel=0.01)
+    assert widths[0] / widths[2] == pytest.approx(6, rel=0.02)
+    described = root.findtext(f"{space}desc") or ""
+    assert "6 machines: aiter-preshuffle, pages of 64, tiles" in described
+    shown = " ".join(text.text or "" for text in root.iter(f"{space}text"))
+    assert "page_size 1, not 64" in shown
+    assert 'fix: pip install "triton>=3.5.0"' in shown
+    bottom = max(float(text.get("y", "0")) for text in root.iter(f"{space}text"))
+    assert bottom < float(root.get("height", "0"))
+
+
+def test_a_fleet_of_many_groups_is_still_a_picture(caps: dict[str, Capabilities]) -> None:
+    """Beyond twenty groups the rest is counted."""
+    from nsa_caps.fleet_svg import draw_fleet  # noqa: PLC0415 this test's alone
+
+    machines = [
+        (f"{size}", {**select_indexer_layout(caps["new"], Request(page_size=size)).handshake(), "nsa_caps": "<&>"})
+        for size in range(256, 256 * 31, 256)
+    ]
+    picture = draw_fleet(compare(machines, Request()))
+    ET.fromstring(picture)  # noqa: S314 as above
+    assert "and 10 smaller groups" in picture
+
+
+def test_memory_does_not_grow_with_the_machines(tmp_path: Path, caps: dict[str, Capabilities]) -> None:
+    """Ten times the machines take the same memory within a tenth: of names the first thousand of a kind are kept."""
+    lines = [json.dumps(caps[name].to_dict()) for name in ("new", "old", "mi350")]
+    peaks = []
+    for count in (1000, 10_000):
+        path = tmp_path / f"{count}.jsonl"
+        path.write_text("\n".join(lines[number % 3] for number in range(count)))
+        code = (
+            "import re, sys; from nsa_caps.cli import main; code = main(['compare', sys.argv[1]]);"
+            # The peak of getrusage is that of the parent's, where it was higher at the fork.
+            "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1], file=sys.stderr);"
+            "sys.exit(code)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], env=environ(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1, done.stderr
+        assert done.stdout.startswith(f"{count:,} machines in 3 groups:")
+        peaks.append(int(done.stderr))
+    assert peaks[1] < 1.1 * peaks[0]
