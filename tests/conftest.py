@@ -8,11 +8,16 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--aiter-checkout`."""
+    """Add `--aiter-checkout` and `--wheels`."""
     parser.addoption(
         "--aiter-checkout",
         metavar="DIR",
         help="a git folder of github.com/ROCm/aiter with its history; runs the tests that read aiter's real sources",
+    )
+    parser.addoption(
+        "--wheels",
+        metavar="DIR",
+        help="a folder with wheels of SGLang and vLLM; runs the tests that hold this library against their own gates",
     )
 
 

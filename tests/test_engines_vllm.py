@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ON = {"VLLM_ROCM_USE_AITER": "1"}
-TILED = [64, 128, 256, 32, 16]
+TILED = [64, 128, 256, 512, 32, 16]
 
 
 def caps(folder: Path, **described: Any) -> nsa_caps.Capabilities:

@@ -36,7 +36,7 @@ __all__ = [
 
 BLOCK_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
     {
-        "aiter-preshuffle": (64, 128, 256, 32, 16),
+        "aiter-preshuffle": (64, 128, 256, 512, 32, 16),
         "deepgemm": (64,),
         "aiter-token": (1,),
         "reference": (1,),
