@@ -1,8 +1,9 @@
 """Measures what an engine pays at start-up, against the incumbent in the same run, and writes it into the docs.
 
-Run as `python benchmarks/probing.py [--aiter-checkout DIR] [--only-print]`, on an otherwise idle machine. The incumbent
-is what an engine does today to learn what it has: `import torch, triton`. With a checkout of ROCm/aiter its sources at
-04907edc are what is read, otherwise the small tree of `nsa_caps.testing`.
+Run as `python benchmarks/probing.py [--aiter-checkout DIR] [--only-print]`, on an otherwise idle machine, by a Python
+that the project is installed for. The incumbent is what an engine does today to learn what it has: `import torch,
+triton`. With a checkout of ROCm/aiter its sources at 04907edc are what is read, otherwise the small tree of
+`nsa_caps.testing`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def _head(checkout: Path | None) -> str:
 
 def _whole_process() -> str:
     """Time whole processes in turn, so that a busy moment of the machine falls on both."""
-    ours, incumbent = [sys.executable, "-m", "nsa_caps", "--json"], [sys.executable, "-c", "import torch, triton"]
+    ours = [str(Path(sys.executable).with_name("nsa-caps")), "--json"]
+    incumbent = [sys.executable, "-c", "import torch, triton"]
     empty = [sys.executable, "-c", "pass"]
     times: dict[str, list[float]] = {"ours": [], "incumbent": [], "empty": []}
     for _ in range(9):
@@ -74,7 +76,7 @@ def _whole_process() -> str:
     return _table(
         ("whole process", "ms", "against `import torch, triton`"),
         [
-            ("`python -m nsa_caps --json`", _ms(median["ours"]), f"{median['incumbent'] / median['ours']:.1f}x faster"),
+            ("`nsa-caps --json`", _ms(median["ours"]), f"{median['incumbent'] / median['ours']:.1f}x faster"),
             ('`python -c "import torch, triton"`', _ms(median["incumbent"]), "1x"),
             (
                 "`python -c pass`, the floor",

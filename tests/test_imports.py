@@ -208,7 +208,7 @@ LAYERS = (
     ("handshake",),
     ("selfcheck", "agreement"),
     ("matrix", "fleet"),
-    ("report", "svg", "console", "arguments"),
+    ("report", "svg", "console", "arguments", "options"),
     ("fleet_svg",),
     ("cli",),
     ("__main__", "__init__", "testing"),

@@ -5,36 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nsa_caps._version import __version__
 from nsa_caps.aiter_releases import AITER_RELEASES
 from nsa_caps.changes import Change
 from nsa_caps.switches import ENGINES, VARIABLES
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["DEFAULTS", "parser"]
+__all__ = ["parser"]
 
 _ARCH = re.compile(r"gfx[0-9a-f]{3,}|sm_\d{2,3}", re.ASCII)
-
-# What an option is where it was not given: the main parser and the command's both know the common ones, and of two
-# defaults argparse would let the command's overrule what was given before it.
-DEFAULTS = {
-    "command": "report",
-    "json": False,
-    "engine": None,
-    "source": None,
-    "heads": None,
-    "page_size": None,
-    "index_kpool": None,
-    "changes": [],
-    "svg": None,
-    "device": None,
-    "check_rows": [],
-    "machines": [],
-}
 
 _COMMANDS = {
     "report": "the verdict, what it rests on, why better rows are out, the smallest fix (the default)",
@@ -48,8 +28,8 @@ _COMMANDS = {
 }
 
 
-def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser for these arguments; parse into a namespace of `DEFAULTS`."""
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; parse into a namespace of `nsa_caps.options.DEFAULTS`."""
     # Without a width argparse asks the terminal for one, by way of shutil, at every argument that is added.
     shared: dict[str, Any] = {
         "argument_default": argparse.SUPPRESS,
@@ -71,9 +51,6 @@ def parser(argv: Sequence[str]) -> argparse.ArgumentParser:
         description="Which memory layout may the sparse-attention indexer use on this machine, and why.",
     )
     whole.add_argument("--version", action="version", version=f"nsa-caps {__version__}")
-    # What engines and fleets call as they start; the other commands' parsers cost 2 ms more.
-    if set(argv) <= {"--json"}:
-        return whole
     commands = whole.add_subparsers(metavar="COMMAND", dest="command", prog="nsa-caps")
     added = {
         name: commands.add_parser(

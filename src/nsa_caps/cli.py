@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nsa_caps.arguments import DEFAULTS, parser
 from nsa_caps.capabilities import Capabilities
 from nsa_caps.changes import with_variables
 from nsa_caps.console import print_lines, print_text
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.explain import note_lines, printable, report_lines, what_if_lines, why_lines
 from nsa_caps.once import row_table
+from nsa_caps.options import parse, wrong_usage
 from nsa_caps.policy import decide
 from nsa_caps.probes import BUILT_IN, probe
 from nsa_caps.report import (
@@ -28,6 +27,7 @@ from nsa_caps.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import SimpleNamespace
 
     from nsa_caps.changes import Change
     from nsa_caps.explain import Line
@@ -50,7 +50,7 @@ class UsageError(NsaCapsError, ValueError):
 class _Question(NamedTuple):
     """What every command starts from."""
 
-    options: argparse.Namespace
+    options: SimpleNamespace
     caps: Capabilities
     request: Request
     rows: tuple[Row, ...]
@@ -78,12 +78,11 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
         SystemExit: with 2 on wrong usage; with 0 after `--help` and `--version`.
     """
     argv = sys.argv[1:] if argv is None else argv
-    arguments = parser(argv)
-    options = arguments.parse_args(argv, argparse.Namespace(**DEFAULTS))
+    options = parse(argv)
     try:
         return _print(_answer(options, host))
     except NsaCapsError as error:
-        arguments.error(str(error))
+        wrong_usage(str(error))
     except OSError as error:
         print_text(printable(f"nsa-caps: error: {error}"), sys.stderr)
         return _FAILED
@@ -94,7 +93,7 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
         return _FAILED
 
 
-def _answer(options: argparse.Namespace, host: Host | None) -> _Answer:
+def _answer(options: SimpleNamespace, host: Host | None) -> _Answer:
     if options.command == "compare":
         return _compare(options)
     # What a third party's probe or row prints is no data.
@@ -119,7 +118,7 @@ def _print(answer: _Answer) -> int:
     return _FAILED if broken else answer.code
 
 
-def _capabilities(options: argparse.Namespace, host: Host | None) -> Capabilities:
+def _capabilities(options: SimpleNamespace, host: Host | None) -> Capabilities:
     """Return the snapshot that `--from` names, or what the probes find."""
     if options.source is not None:
         caps = Capabilities.from_json(_read(options.source))
@@ -137,7 +136,7 @@ def _read(path: str) -> str:
         raise UsageError(f"--from {path}: {error}") from error
 
 
-def _request(options: argparse.Namespace) -> Request:
+def _request(options: SimpleNamespace) -> Request:
     given = {name: getattr(options, name) for name in ("heads", "page_size", "index_kpool")}
     return Request(**{name: value for name, value in given.items() if value is not None})
 
@@ -191,7 +190,7 @@ def _matrix(question: _Question) -> _Answer:
     return _Answer(_YES, matrix_lines(found), question.caps)
 
 
-def _compare(options: argparse.Namespace) -> _Answer:
+def _compare(options: SimpleNamespace) -> _Answer:
     """Compare other machines than this one, which is not probed."""
     from nsa_caps.fleet import compare, fleet_lines, read_machines  # noqa: PLC0415 as above
 
