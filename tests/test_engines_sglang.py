@@ -326,6 +326,13 @@ def test_a_layout_that_sglang_cannot_run_is_not_installed(tmp_path: Path) -> Non
         sglang.install(layout, modules=sglang_modules(DSA, answer=False))
 
 
+def test_a_machine_that_sglang_can_run_nothing_on_is_not_installed(tmp_path: Path) -> None:
+    """The reasons come before anything of SGLang's is looked at."""
+    caps = nsa_caps.probe(machine(tmp_path, platform="cuda", archs=["sm_80"], deep_gemm="2.1.1"))
+    with pytest.raises(nsa_caps.NoUsableLayoutError):
+        sglang.install(sglang.indexer_layout(caps=caps))
+
+
 def test_where_there_is_no_sglang(tmp_path: Path) -> None:
     """The error says which SGLang has the gate; nothing is left installed."""
     with pytest.raises(sglang.InstallError, match=r"in 0\.5\.12 and later"):

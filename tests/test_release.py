@@ -78,6 +78,6 @@ def test_a_version_that_the_changelog_does_not_tell_of_is_refused(release: Any, 
 
 
 def test_what_an_archive_lacks_is_named(release: Any) -> None:
-    """By whole names, in the folder of the version or not."""
-    names = ["nsa_caps-1.0/src/nsa_caps/py.typed", "nsa_caps-1.0/NOLICENSE", "README.md"]
-    assert release.missing(names, ("nsa_caps/py.typed", "LICENSE", "README.md")) == ["LICENSE"]
+    """By whole names, in the folder of the version (sdist), a metadata folder, or neither (wheel)."""
+    names = ["nsa_caps-1.0/docs/index.md", "nsa_caps-1.0/NOLICENSE", "nsa_caps/py.typed"]
+    assert release.missing(names, ("nsa_caps/py.typed", "LICENSE", "docs/index.md")) == ["LICENSE"]

@@ -1,6 +1,6 @@
 """Builds the wheel and the sdist of a release and checks them: `python tools/release.py`. Uploads nothing.
 
-Refuses a version without a section in the changelog. Needs `pip install -e '.[release]'`.
+Refuses a version without a section in the changelog, and a tree with changes. Needs `pip install -e '.[release]'`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import tempfile
 import venv
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).parents[1]
 # What a wheel without would be broken: types, schemas, the licence.
@@ -25,15 +29,8 @@ IN_WHEEL = (
     "licenses/LICENSE",
     "entry_points.txt",
 )
-IN_SDIST = (
-    "LICENSE",
-    "README.md",
-    "CHANGELOG.md",
-    "pyproject.toml",
-    "src/nsa_caps/py.typed",
-    "tests/conftest.py",
-    "docs/index.md",
-)
+# Tracked, and of no use to who has the sdist.
+NOT_IN_SDIST = (".ci/",)
 
 
 class ReleaseError(Exception):
@@ -67,21 +64,32 @@ def changelog_section(root: Path, release: str) -> str:
     return found[1].strip()
 
 
-def missing(names: list[str], wanted: tuple[str, ...]) -> list[str]:
+def check_committed() -> None:
+    """Look at the tree.
+
+    Raises:
+        ReleaseError: it holds more than, or other than, what is committed.
+    """
+    if changed := _run("git", "status", "--porcelain"):
+        raise ReleaseError(f"the tree is not what is committed:\n{changed}")
+
+
+def missing(names: list[str], wanted: Iterable[str]) -> list[str]:
     """Return what should be in an archive and is not; names may stand in a folder named after the version."""
-    return [each for each in wanted if not any(name == each or name.endswith(f"/{each}") for name in names)]
+    there = {name.partition("/")[2] for name in names} | set(names)
+    return [each for each in wanted if each not in there]
 
 
-def check_contents(wheel: Path, sdist: Path) -> None:
+def check_contents(wheel: Path, sdist: Path, tracked: Iterable[str]) -> None:
     """Look into both archives.
 
     Raises:
-        ReleaseError: something is missing.
+        ReleaseError: something is missing; the sdist has every tracked file, so that its tests run.
     """
     with zipfile.ZipFile(wheel) as archive:
         lacking = missing(archive.namelist(), IN_WHEEL)
     with tarfile.open(sdist) as archive:
-        lacking += missing(archive.getnames(), IN_SDIST)
+        lacking += missing(archive.getnames(), (name for name in tracked if not name.startswith(NOT_IN_SDIST)))
     if lacking:
         raise ReleaseError(f"the archives lack {', '.join(lacking)}: look at [tool.hatch.build] in pyproject.toml")
 
@@ -119,11 +127,12 @@ def main() -> int:
     try:
         release = version(ROOT)
         section = changelog_section(ROOT, release)
+        check_committed()
         shutil.rmtree(ROOT / "dist", ignore_errors=True)
         _run(sys.executable, "-m", "build")
         (wheel,), (sdist,) = (list((ROOT / "dist").glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
         _run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist))
-        check_contents(wheel, sdist)
+        check_contents(wheel, sdist, _run("git", "ls-files").splitlines())
         check_installed(wheel, release)
     except ReleaseError as error:
         sys.stderr.write(f"no release: {error}\n")
