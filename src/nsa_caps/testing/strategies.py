@@ -1,4 +1,4 @@
-"""Hypothesis strategies: capabilities, requests and hosts that an engine may meet. Needs the extra `testing`."""
+"""Hypothesis strategies: what an engine may meet, from machines to page tables. Needs the extra `testing`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from nsa_caps.capabilities import (
     Platform,
     Switch,
 )
+from nsa_caps.pages import FP8_MAX, TILE, PageFormat
 from nsa_caps.request import Request
 from nsa_caps.rows import ROWS
 from nsa_caps.switches import ENGINES, VARIABLES, resolve
 from nsa_caps.testing.aiter_tree import GENERATIONS
+from nsa_caps.testing.batch import PagedBatch
 from nsa_caps.testing.machines import machine
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy
 
     from nsa_caps.host import Host
+    from nsa_caps.pages import Order
 
-__all__ = ["any_capabilities", "capabilities", "environments", "hosts", "requests"]
+__all__ = ["any_capabilities", "capabilities", "environments", "hosts", "page_formats", "page_tables", "requests"]
 
 # The first of each is the simplest, which Hypothesis draws most and shrinks to: a machine on which everything runs.
 AMD_ARCHS = ("gfx942", "gfx950", "gfx1250", "gfx1151", "gfx90a", "gfx1036", "gfx1100", "gfx1200", "gfx936")
@@ -155,6 +158,40 @@ def hosts(draw: DrawFn, folder: Path) -> Host:
         "environ": draw(environments()),
     }
     return machine(Path(tempfile.mkdtemp(dir=folder)) / "machine", **described)
+
+
+@st.composite
+def page_formats(draw: DrawFn) -> PageFormat:
+    """Page formats, one scale a token: flat and tiled, both dialects, every scale format, padded or not."""
+    order: Order = draw(st.sampled_from(("flat", "tiles")))
+    head_dim = draw(_mostly(128, 64, 192))
+    return PageFormat(
+        page_size=draw(st.integers(1, 16)) * TILE if order == "tiles" else draw(st.integers(1, 256)),
+        order=order,
+        head_dim=head_dim,
+        quant_block_size=head_dim,
+        dialect=draw(st.sampled_from(sorted(FP8_MAX))),
+        scale_format=draw(st.sampled_from(("fp32", "ue8m0", "ue8m0_packed"))),
+        row_stride=draw(st.sampled_from((0, head_dim + 16))),
+    )
+
+
+@st.composite
+def page_tables(draw: DrawFn, page_size: int = 64, max_requests: int = 8, max_pages: int = 4) -> PagedBatch:
+    """Batches of requests in pages that lie in any order, with their page tables; some requests may be empty.
+
+    Args:
+        draw: given by Hypothesis.
+        page_size: tokens a page.
+        max_requests: the largest batch.
+        max_pages: the most pages that one request holds.
+    """
+    lengths = draw(st.lists(st.integers(0, max_pages * page_size), min_size=1, max_size=max_requests))
+    needed = [-(-length // page_size) for length in lengths]
+    num_pages = sum(needed) + draw(st.integers(0, 4))
+    order = iter(draw(st.permutations(range(num_pages))))
+    pages = tuple(tuple(next(order) for _ in range(count)) for count in needed)
+    return PagedBatch(page_size, tuple(lengths), pages, num_pages)
 
 
 def _archs(platform: Platform) -> SearchStrategy[tuple[str, ...] | None]:
