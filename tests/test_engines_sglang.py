@@ -166,10 +166,10 @@ def test_what_is_stored_is_gathered(
 
 
 @pytest.mark.parametrize(
-    "pool", [SimpleNamespace(page_size=48), SimpleNamespace(page_size=192, index_page_size=48, index_kpool=4)]
+    "pool", [SimpleNamespace(page_size=48), SimpleNamespace(page_size=384, index_page_size=48, index_kpool=4)]
 )
 def test_a_pool_that_no_layout_fits_is_refused(pool: SimpleNamespace) -> None:
-    """Without a layout at hand the pool's page size decides, in index keys (0.5.23) or tokens (0.5.12)."""
+    """Without a layout at hand the pool's page of index keys decides (0.5.23; shorter still where ranks share it)."""
     tensor = torch.zeros(1, dtype=torch.int64)
     with pytest.raises(nsa_caps.NoUsableLayoutError) as caught:
         sglang.gather(pool, tensor, tensor, tensor, 1, 1)
@@ -300,10 +300,10 @@ def test_gather_and_store_are_replaced_where_asked_for(tmp_path: Path) -> None:
     own = vars(accessor)["GetKAndS"]
     assert own.execute() == "SGLang's gather"
     replaced = sglang.install(sglang.indexer_layout(caps=h100(tmp_path)), kernels=True, modules=modules)
-    assert {str(each) for each in replaced if each.name == "execute"} == {
+    assert [str(each) for each in replaced if each.name == "execute"] == [
         f"{accessor.__name__}.{own.__qualname__}.execute",
         f"{accessor.__name__}.{vars(accessor)['SetKAndS'].__qualname__}.execute",
-    }
+    ]
     assert own.execute.func is sglang.gather
     assert own.execute.keywords["layout"].row == "deepgemm"
     assert vars(accessor)["SetKAndS"].execute.func is sglang.store
