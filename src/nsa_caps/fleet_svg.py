@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["draw_fleet"]
 
 # Pixels and characters. A group is a bar, as long as its share of the fleet, above lines of text.
-_MARGIN, _WIDTH, _BAR, _LINE, _GAP, _LETTERS = 20, 860, 26, 18, 22, 120
-# Groups that are drawn, and lines of one that say what sets it apart.
-_MOST_GROUPS, _MOST_LINES = 20, 6
+_MARGIN, _WIDTH, _BAR, _LINE, _GAP, _LETTERS = 20, 860, 26, 18, 30, 120
+# Groups that are drawn, and reasons that are told of each.
+_MOST_GROUPS, _MOST_REASONS = 20, 3
 
 
 def draw_fleet(fleet: Fleet) -> str:
@@ -27,7 +27,7 @@ def draw_fleet(fleet: Fleet) -> str:
     head = f"{fleet.count:,} machines, {len(fleet.groups)} {'group' if len(fleet.groups) == 1 else 'groups'}"
     body, y = [text_at(_MARGIN, _MARGIN + 16, f"Layouts of the indexer's pages: {head}", "head")], _MARGIN + 44
     for group in fleet.groups[:_MOST_GROUPS]:
-        lines = list(_lines(group, fleet))
+        lines = [_fitted(line) for line in _lines(group, fleet)]
         body += [*_bar(group, fleet.count, y)]
         body += [text_at(_MARGIN, y + _BAR + _LINE * number, text) for number, text in enumerate(lines, 1)]
         y += _BAR + _LINE * len(lines) + _GAP
@@ -51,15 +51,18 @@ def _bar(group: Group, count: int, y: int) -> Iterator[str]:
 
 def _lines(group: Group, fleet: Fleet) -> Iterator[str]:
     """Return who a group is, and what sets its largest party apart from the fleet's largest."""
-    yield _fitted(who(group.parties))
+    yield who(group.parties)
     if group is fleet.groups[0]:
         return
     apart = apart_from(group.stance, fleet.groups[0].stance)
-    texts = [*apart.fields, *apart.reasons, *map(str, apart.facts), *(f"fix: {step}" for step in apart.fix)]
-    shown = (
-        texts if len(texts) <= _MOST_LINES else [*texts[: _MOST_LINES - 1], f"and {len(texts) - _MOST_LINES + 1} more"]
-    )
-    yield from map(_fitted, shown)
+    # What a difference does is said in the report; here is room for what it is.
+    yield group.stance.error or "; ".join(field.partition(": ")[0] for field in apart.fields)
+    why = [*apart.reasons, *map(str, apart.facts)]
+    yield from why[:_MOST_REASONS]
+    if len(why) > _MOST_REASONS:
+        yield f"and {len(why) - _MOST_REASONS} more"
+    if apart.fix:
+        yield f"fix: {'; '.join(apart.fix)}"
 
 
 def _fitted(text: str) -> str:

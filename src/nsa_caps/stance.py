@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Fact", "FactDifference", "RowStance", "Stance", "fact_differences", "stance_of"]
 
 
+# Beside these no other reason matters.
+_OUT_OF_REACH = ("platform.mismatch", "row.not-in-request")
+
+
 @dataclass(frozen=True)
 class Fact:
     """One fact about a machine or a request.
@@ -153,6 +157,7 @@ def _row_stance(decision: Decision, row: Row) -> RowStance:
     verdict, pages = decision.verdict(row.name), page_format(decision.caps, decision.request, row)
     usable = pages is not None and (verdict.verdict == "met" or decision.chosen == row.name)
     steps = decision.smallest_fix(row.name)
+    reasons = [reason for reason in verdict.reasons if reason.code in _OUT_OF_REACH] or verdict.reasons
     caps, request = decision.caps, decision.request
     for change in (step.changes[0] for step in steps or ()):
         caps, request = change.apply(caps, request)
@@ -160,7 +165,7 @@ def _row_stance(decision: Decision, row: Row) -> RowStance:
         row=row.name,
         usable=usable,
         format=pages,
-        reasons=tuple(f"{reason} [{reason.code}]" for reason in verdict.reasons),
+        reasons=tuple(f"{reason} [{reason.code}]" for reason in reasons),
         fix=None if steps is None else tuple(step.fix or "" for step in steps),
         fixed=None if steps is None else page_format(caps, request, row),
     )
