@@ -195,6 +195,7 @@ LAYERS = (
     ("changes",),
     ("reasons",),
     ("aiter_gates",),
+    ("caveats",),
     ("requirements",),
     ("aiter_requirements", "gluon_requirements"),
     ("rows",),

@@ -61,6 +61,8 @@ def printable(text: str) -> str:
 def report_lines(decision: Decision) -> Iterator[Line]:
     """Return the report without its notes, the verdict first."""
     yield headline(decision)
+    for caveat in decision.caveats:
+        yield from indented("  mind: ", caveat)
     yield _BLANK
     yield from _fact_lines(decision)
     better = decision.better_rows()

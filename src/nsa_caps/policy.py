@@ -83,6 +83,14 @@ class Decision:
         names = [verdict.row for verdict in self.verdicts]
         return self.verdicts[: names.index(self.chosen)] if self.chosen else self.verdicts
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What to mind of the row chosen: what it costs against the best, where its kernels go wrong."""
+        if self.chosen is None:
+            return ()
+        found = (caveat(self.caps) for caveat in find_row(self.chosen, self.rows).caveats)
+        return tuple(text for text in found if text is not None)
+
     def explain(self) -> str:
         """Return the decision in words: the verdict, what it rests on, why better rows are out, the smallest fix."""
         return explain(self)

@@ -43,6 +43,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
     return {
         **_chosen(decision),
         "forced": decision.forced,
+        "caveats": list(decision.caveats),
         "request": to_plain(decision.request),
         "verdicts": [_verdict_document(verdict) for verdict in decision.verdicts],
     }

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 from nsa_caps import aiter_requirements as aiter  # noqa: A004 no builtin is meant by it
 from nsa_caps import gluon_requirements as gluon
 from nsa_caps import requirements as need
+from nsa_caps.caveats import narrow_offsets
 from nsa_caps.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nsa_caps.caveats import Caveat
     from nsa_caps.pages import Order
     from nsa_caps.requirements import Requirement
 
@@ -24,13 +26,14 @@ class Row:
 
     Attributes:
         name: the row's name.
-        summary: what it is and what it costs against the best, in one line.
+        summary: what it is, in one line.
         page_size: index slots a page where the request names none.
         order: how the keys of a page lie.
         kernels: the module that holds its store and gather.
         logits_kernels: the module that holds its logits.
         logits_options: the keyword arguments that its logits kernel takes, by page size.
         requirements: what must hold; all of it is checked, not up to the first that fails.
+        caveats: what to mind where it is chosen, such as what it costs against the best row; they decide nothing.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Row:
     logits_kernels: str
     logits_options: Callable[[int], Mapping[str, Any]]
     requirements: tuple[Requirement, ...]
+    caveats: tuple[Caveat, ...] = ()
 
 
 def _no_options(_: int) -> Mapping[str, Any]:
@@ -82,6 +86,7 @@ ROWS: tuple[Row, ...] = (
             gluon.gluon_runs("preshuffle", 64),
             aiter.tile_pages(64),
         ),
+        caveats=(narrow_offsets("preshuffle"),),
     ),
     Row(
         name="aiter-flat",
@@ -101,6 +106,7 @@ ROWS: tuple[Row, ...] = (
             need.page_sizes("a page size above 1 that divides 256 or is a multiple of it",
                 lambda size: size > 1 and (256 % size == 0 or size % 256 == 0), 64),
         ),
+        caveats=(narrow_offsets("base"),),
     ),
     Row(
         name="aiter-token",
@@ -117,6 +123,7 @@ ROWS: tuple[Row, ...] = (
             aiter.plain_compiles,
             need.page_sizes("1", lambda size: size == 1, 1),
         ),
+        caveats=(narrow_offsets("base"),),
     ),
     Row(
         name="deepgemm",
@@ -133,6 +140,8 @@ ROWS: tuple[Row, ...] = (
             need.nvidia_archs("sm_90, sm_10x or sm_12x", lambda sm: sm == 90 or 100 <= sm < 110 or 120 <= sm < 130),
             need.package_found("torch", "torch"),
             need.package_found("deep_gemm", "sgl-deep-gemm"),
+            # DeepGEMM has neither store nor gather: they are the portable row's.
+            need.portable_triton,
             need.vector_shape,
             need.head_counts(32, 64),
             need.page_sizes("64", lambda size: size == 64, 64),

@@ -1,0 +1,41 @@
+"""What to mind of a row that is chosen: what it costs against the best, where its kernels go wrong. Decides nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsa_caps.aiter_gates import gluon_active
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from nsa_caps.aiter_gates import Kernel
+    from nsa_caps.capabilities import Capabilities
+
+    Caveat: TypeAlias = Callable[[Capabilities], str | None]
+
+__all__ = ["always", "narrow_offsets"]
+
+
+def always(text: str) -> Caveat:
+    """Return a caveat that holds on every machine."""
+    return lambda _: text
+
+
+def narrow_offsets(kernel: Kernel) -> Caveat:
+    """Return the caveat of aiter#4774: with 32-bit offsets, keys beyond 2 GiB of cache are read as zeros.
+
+    Of aiter's gluon kernels the source shows it; the plain one has them at every commit read, up to 04907edc.
+    """
+
+    def caveat(caps: Capabilities) -> str | None:
+        wide = None if caps.aiter_source is None else caps.aiter_source.wide_offsets
+        if gluon_active(caps) and wide is not None and kernel in wide:
+            return None
+        return (
+            "aiter's kernel counts bytes in 32 bits, as far as its source shows (aiter#4774): keys beyond 2 GiB of a"
+            " layer's index cache (254,200 pages of 64) score as zeros; keep it below that"
+        )
+
+    return caveat

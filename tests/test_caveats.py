@@ -1,0 +1,58 @@
+"""What a report says to mind of the row chosen: it decides nothing, and is told where it holds only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nsa_caps import decide, probe
+from nsa_caps.report import decision_document
+from nsa_caps.testing import machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nsa_caps import Decision
+
+
+def decided(folder: Path, triton: str, commit: str, arch: str = "gfx942") -> Decision:
+    """Return the decision on a laid-out AMD machine that asks for aiter."""
+    host = machine(
+        folder, platform="rocm", archs=(arch,), triton=triton, aiter=commit, environ={"SGLANG_USE_AITER": "1"}
+    )
+    return decide(probe(host))
+
+
+@pytest.mark.parametrize(
+    ("triton", "commit", "arch", "row", "minds"),
+    [
+        ("3.6.0", "a6bb4993", "gfx942", "aiter-preshuffle", True),
+        # aiter#4774 mended the preshuffle kernel, and no other.
+        ("3.6.0", "04907edc", "gfx942", "aiter-preshuffle", False),
+        ("3.6.0", "04907edc", "gfx1200", "aiter-flat", True),
+        ("3.4.0", "a6bb4993", "gfx942", "aiter-token", True),
+    ],
+)
+def test_offsets_of_32_bits_are_told_where_the_kernel_has_them(
+    tmp_path: Path, triton: str, commit: str, arch: str, row: str, minds: bool
+) -> None:
+    """A row whose kernel would score keys beyond 2 GiB as zeros says so, with the limit and the issue."""
+    decision = decided(tmp_path, triton, commit, arch)
+    assert decision.chosen == row
+    told = [text for text in decision.caveats if "aiter#4774" in text and "2 GiB" in text]
+    assert len(told) == minds
+
+
+def test_a_caveat_stands_in_the_report_and_the_document(tmp_path: Path) -> None:
+    """Who reads the report, and who reads its JSON, is told the same, below the verdict."""
+    decision = decided(tmp_path, "3.6.0", "a6bb4993")
+    (caveat,) = decision.caveats
+    assert decision.explain().splitlines()[1].startswith("  mind: aiter's kernel counts bytes in 32 bits")
+    assert decision_document(decision)["caveats"] == [caveat]
+
+
+def test_no_row_has_no_caveat(tmp_path: Path) -> None:
+    """Where no row may be used there is none to mind anything of."""
+    decision = decided(tmp_path, "3.6.0", "a6bb4993")
+    assert decide(decision.caps, type(decision.request)(rows=("deepgemm",))).caveats == ()
