@@ -179,6 +179,13 @@ def test_a_pool_that_no_layout_fits_is_refused(pool: SimpleNamespace) -> None:
 # --- Taking over a loaded SGLang
 
 
+class LazyModule(ModuleType):
+    """A module as importers of today make them: any name may be asked for, and asking would import."""
+
+    def __getattr__(self, name: str) -> object:
+        raise AssertionError(f"{self.__name__}.{name} was asked for, which imports")
+
+
 def sglang_modules(home: str, *, answer: bool) -> dict[str, ModuleType]:
     """Return modules as a loaded SGLang has them: the gate at home, by value elsewhere, and its answer kept."""
 
@@ -208,11 +215,12 @@ def sglang_modules(home: str, *, answer: bool) -> dict[str, ModuleType]:
         accessor: {GATE: gate, "_use_aiter_preshuffle": answer, "GetKAndS": GetKAndS, "SetKAndS": SetKAndS},
         "sglang.srt.mem_cache.index_key_cache": {"GetKAndS": GetKAndS},
         "sglang.other": {GATE: lambda: "another function of that name"},
+        "sglang_of_others": {GATE: gate, "_use_aiter_preshuffle": answer},
         "not_sglang": {GATE: gate, "_use_aiter_preshuffle": answer},
     }
-    modules = {}
+    modules: dict[str, ModuleType] = {}
     for name, values in contents.items():
-        modules[name] = ModuleType(name)
+        modules[name] = LazyModule(name)
         vars(modules[name]).update(values)
     return modules
 
@@ -278,7 +286,8 @@ def test_modules_loaded_since_are_put_back_too(tmp_path: Path) -> None:
     sglang.install(sglang.indexer_layout(caps=h100(tmp_path)), modules=modules)
     late = ModuleType("sglang.late")
     vars(late).update({GATE: vars(modules[DSA])[GATE], "_use_aiter_preshuffle": False})
-    sglang.uninstall({**modules, "sglang.late": late})
+    # What must not be imported stands in `sys.modules` as None.
+    sglang.uninstall({**modules, "sglang.late": late, "sglang.barred": None})  # type: ignore[dict-item]
     assert (vars(late)[GATE], vars(late)["_use_aiter_preshuffle"]) == (original, True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps.errors import NsaCapsError
@@ -18,7 +19,6 @@ from nsa_caps.request import Request, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import ModuleType
     from typing import Any
 
     from torch import Tensor
@@ -76,8 +76,8 @@ class Replacement(NamedTuple):
 
     def __str__(self) -> str:
         """Return the place, and both values where they are no functions."""
-        module = getattr(self.owner, "__module__", None)
-        place = f"{module}.{self.owner.__qualname__}" if module else self.owner.__name__
+        owner = self.owner
+        place = f"{owner.__module__}.{owner.__qualname__}" if isinstance(owner, type) else owner.__name__
         values = f": {self.before} -> {self.after}" if isinstance(self.after, bool) else ""
         return f"{place}.{self.name}{values}"
 
@@ -292,7 +292,9 @@ def _replace(each: Replacement) -> Replacement:
 
 
 def _sglang_modules(modules: Mapping[str, ModuleType] | None) -> list[ModuleType]:
-    return [module for name, module in (modules or sys.modules).items() if name.startswith("sglang.")]
+    # A copy, as another thread may import. None stands for a module that must not be imported.
+    named = dict(sys.modules if modules is None else modules)
+    return [module for name, module in named.items() if name.startswith("sglang.") and isinstance(module, ModuleType)]
 
 
 def _import_home() -> None:
