@@ -295,7 +295,9 @@ def deepgemm_runs(machine: Machine) -> bool:
     if machine.platform != "cuda" or not machine.deep_gemm or not machine.archs:
         return False
     takes_all = all(arch == "sm_90" or arch[:-1] in ("sm_10", "sm_12") for arch in machine.archs)
-    return takes_all and machine.page_size in (None, 64)
+    # Its store and gather are Triton's.
+    stores = triton_version(machine) is not None and base_release(machine) >= Version("3.3")
+    return takes_all and stores and machine.page_size in (None, 64)
 
 
 PORTABLE_ARCHS = {"gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1250"} | RDNA_ARCHS

@@ -789,6 +789,14 @@ def test_a_fix_of_several_changes() -> None:
     ]
 
 
+def test_a_fix_has_five_changes_at_most() -> None:
+    """No machine of the matrix needs more than four; a sixth is not searched for, so that the search ends."""
+    wrong = {"SGLANG_USE_AITER": "0", AOT: "1", "GPU_ARCHS": "gfx950", "NSA_CAPS_ROW": "portable"}
+    five = amd(triton="3.4.0", environ=wrong)
+    assert len(fix(five, "aiter-preshuffle") or ()) == 5
+    assert fix(five, "aiter-preshuffle", Request(page_size=48)) is None
+
+
 def test_no_fix_can_be_foreseen_for_another_platform() -> None:
     """No change makes a CUDA machine an AMD one."""
     assert decide(nvidia()).smallest_fix("aiter-preshuffle") is None
@@ -876,6 +884,7 @@ def test_a_hand_made_device_is_enough() -> None:
         platform="cuda",
         devices=(Device(0, "sm_90", "by hand"),),
         torch=Package("torch", "found"),
+        triton=Package("triton", "found", "3.6.0"),
         deep_gemm=Package("deep_gemm", "found"),
     )
     assert select_indexer_layout(caps).row == "deepgemm"

@@ -92,12 +92,12 @@ def test_folders_can_be_shared(tmp_path: Path) -> None:
     """Several import folders make one machine, so that thousands of machines need few files."""
     path = (
         lay_out_packages(tmp_path / "torch", platform="cuda", torch="2.9.1"),
-        lay_out_packages(tmp_path / "deep_gemm", deep_gemm="2.1.1"),
+        lay_out_packages(tmp_path / "deep_gemm", deep_gemm="2.1.1", triton="3.6.0"),
     )
     modules = lay_out_gpus(tmp_path / "root", ["sm_90"])
     caps = probe(Host({}, path, modules, str(tmp_path / "root")))
     assert decide(caps).chosen == "deepgemm"
-    assert caps.triton.state == "missing"
+    assert caps.aiter.state == "missing"
 
 
 @pytest.mark.parametrize(

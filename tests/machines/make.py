@@ -1,0 +1,250 @@
+"""Make the corpus: a snapshot of every machine of a table, laid out on disk and probed, named by the expected answer.
+
+    python tests/machines/make.py                                     # make the table's snapshots again
+    python tests/machines/make.py --real SNAPSHOT deepgemm.64 h200    # add one that `nsa-caps snapshot` wrote
+
+An answer is written here by hand, from the rules of the field that stand beside it, and never taken from the policy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nsa_caps import AotKernel, Capabilities, probe
+from nsa_caps.testing import machine
+
+FOLDER = Path(__file__).parent
+# Where a snapshot says that its packages lie, wherever they were.
+SITE = "/usr/lib/python3/site-packages"
+REAL = "real-"
+
+ASKED = {"SGLANG_USE_AITER": "1"}
+AOT = "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS"
+ESCAPE = "AITER_USE_SYSTEM_TRITON"
+TOKEN_942 = AotKernel("paged_mqa_logits_64x256x128_B1PFW2", complete=True, arch="gfx942")
+TOKEN_950 = AotKernel("paged_mqa_logits_64x256x128_B1PFW2", complete=True, arch="gfx950")
+TILED_942 = AotKernel("paged_mqa_logits_preshuffle_64x256x128_B64PFW2", complete=True, arch="gfx942")
+
+
+class Entry(NamedTuple):
+    """One machine of the corpus.
+
+    Attributes:
+        answer: the row and the page size, such as `aiter-token.1`; `none` where every row is out.
+        name: what the machine is, the rest of the file's name.
+        why: the rule that the answer follows from.
+        described: `machine`'s arguments; `aiter` as (commit, version).
+        environ: variables beside them.
+        engine: whose switches are read.
+    """
+
+    answer: str
+    name: str
+    why: str
+    described: dict[str, Any]
+    environ: dict[str, str] = {}  # noqa: RUF012 a NamedTuple's default, which nobody changes
+    engine: str = "sglang"
+
+
+def mi300x(triton: str | None, commit: str | None, version: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return a machine of eight MI300X."""
+    return {"archs": ["gfx942"] * 8, "triton": triton, "aiter": commit, "aiter_version": version, **more}
+
+
+def amd(arch: str, triton: str | None, commit: str | None, version: str | None = None, **more: Any) -> dict[str, Any]:
+    """Return a machine of one other AMD GPU."""
+    return {"archs": [arch], "triton": triton, "aiter": commit, "aiter_version": version, **more}
+
+
+def nvidia(arch: str, **more: Any) -> dict[str, Any]:
+    """Return a machine of eight NVIDIA GPUs with Triton and DeepGEMM."""
+    return {"platform": "cuda", "archs": [arch] * 8, "triton": "3.6.0", "deep_gemm": "2.1.1", **more}
+
+
+TOKEN, TILES, FLAT = "aiter-token.1", "aiter-preshuffle.64", "aiter-flat.64"
+DEEPGEMM, PORTABLE, REFERENCE = "deepgemm.64", "portable.64", "reference.64"
+
+TABLE: tuple[Entry, ...] = (
+    # MI300X by Triton
+    Entry(TOKEN, "mi300x-triton-3.4.0-aiter-0.1.13", "gluon needs Triton 3.5; page 1 works without",
+        mi300x("3.4.0", "a6bb4993", "0.1.13"), ASKED),
+    Entry(TILES, "mi300x-triton-3.5.1-aiter-0.1.13", "gluon compiled in place, aiter#2879 in both cache kernels",
+        mi300x("3.5.1+rocm7.2.4.gita272dfa8", "a6bb4993", "0.1.13"), ASKED),
+    Entry(TILES, "mi300x-triton-3.5.0rc1-aiter-0.1.13", "914dcee3 compares the base version: a candidate counts",
+        mi300x("3.5.0rc1", "a6bb4993", "0.1.13"), ASKED),
+    Entry(TILES, "mi300x-triton-3.6.0-aiter-0.1.13", "a1bdcec9 compiles on Triton 3.6 again",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), ASKED),
+    Entry(TILES, "mi300x-triton-3.8.0-rocm-10.0.0", "current aiter compiles on Triton 3.5.0 to 3.9.0",
+        mi300x("3.8.0+git4cff872c.rocm10.0.0", "04907edc"), {**ASKED, ESCAPE: "1"}),
+    Entry(TILES, "mi300x-triton-3.9.0-aiter-main", "current aiter compiles on Triton 3.5.0 to 3.9.0",
+        mi300x("3.9.0", "04907edc"), ASKED),
+    Entry(TOKEN, "mi300x-triton-3.10.0-aiter-fe927e8d", "compared as text 3.10.0 is old, and no gap: page 1",
+        mi300x("3.10.0", "fe927e8d"), ASKED),
+    Entry(PORTABLE, "mi300x-triton-3.4.0-aiter-fe927e8d", "3.4.x fails an assertion when the module is imported",
+        mi300x("3.4.0", "fe927e8d"), ASKED),
+    # MI300X by what gates aiter's import
+    Entry(PORTABLE, "mi300x-triton-3.4.0-aiter-0.1.15-no-escape", "f061fba9: aiter does not import below Triton 3.6",
+        mi300x("3.4.0", "f061fba9", "0.1.15"), ASKED),
+    Entry(PORTABLE, "mi300x-triton-3.6.0rc1-aiter-0.1.15", "that gate takes a candidate for older than 3.6.0",
+        mi300x("3.6.0rc1", "f061fba9", "0.1.15"), ASKED),
+    Entry(TOKEN, "mi300x-triton-3.4.0-aiter-0.1.15-escape", "3b2e6f48: the variable turns the error into a warning",
+        mi300x("3.4.0", "3b2e6f48", "0.1.15"), {**ASKED, ESCAPE: "1"}),
+    Entry(TILES, "mi300x-triton-3.5.1-aiter-0.1.15-escape", "and on Triton 3.5 gluon then runs",
+        mi300x("3.5.1+rocm7.2.4.gita272dfa8", "3b2e6f48", "0.1.15"), {**ASKED, ESCAPE: "1"}),
+    Entry(PORTABLE, "mi300x-triton-3.5.1-aiter-0.1.15-escape-true", "int('true') is a ValueError at import",
+        mi300x("3.5.1", "3b2e6f48", "0.1.15"), {**ASKED, ESCAPE: "true"}),
+    Entry(PORTABLE, "mi300x-triton-3.5.1-aiter-0.1.15-escape-0", "0 is no escape",
+        mi300x("3.5.1", "3b2e6f48", "0.1.15"), {**ASKED, ESCAPE: "0"}),
+    # Old and strange aiters
+    Entry(PORTABLE, "mi300x-triton-3.6.0-aiter-0.1.11", "its kernels name MFMA version 4: gfx942 does not compile",
+        mi300x("3.6.0", "a8eb62f5", "0.1.11"), ASKED),
+    Entry(TOKEN, "mi355x-triton-3.5.1-aiter-0.1.11", "gfx950 compiles; its cache kernels know no tiles: page 1",
+        amd("gfx950", "3.5.1", "a8eb62f5", "0.1.11"), ASKED),
+    Entry(PORTABLE, "mi355x-triton-3.6.0-aiter-0.1.11", "before a1bdcec9 page 1 through gluon fails on Triton 3.6",
+        amd("gfx950", "3.6.0", "a8eb62f5", "0.1.11"), ASKED),
+    Entry(PORTABLE, "mi300x-triton-3.4.0-aiter-d36601a9", "no Preshuffle parameter: engines always pass it",
+        mi300x("3.4.0", "d36601a9"), ASKED),
+    Entry(PORTABLE, "mi300x-impostor-aiter", "the public index's aiter is an async-iterator library",
+        mi300x("3.6.0", "impostor"), ASKED),
+    Entry(PORTABLE, "mi300x-no-aiter", "engines die late where a plain kernel would run: vllm#51530",
+        mi300x("3.6.0", None), ASKED),
+    # The switches, each by its consumer's grammar
+    Entry(TOKEN, "mi300x-aiter-not-asked-for", "the fast rows are asked for; page 1 every ROCm image can take",
+        mi300x("3.6.0", "a6bb4993", "0.1.13")),
+    Entry(TOKEN, "mi300x-aiter-asked-for-with-yes", "get_bool_env_var knows true and 1 only",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {"SGLANG_USE_AITER": "yes"}),
+    Entry(TOKEN, "mi300x-preshuffle-disabled", "the off switch of sglang#25205",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "SGLANG_DSA_HIP_DISABLE_PRESHUFFLE": "y"}),
+    Entry(TOKEN, "mi300x-preshuffle-disabled-by-the-older-name", "honoured, though SGLang ignores it since 0.5.21",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "SGLANG_NSA_HIP_DISABLE_PRESHUFFLE": "1"}),
+    Entry(TILES, "mi300x-vllm", "VLLM_ROCM_USE_AITER asks for it",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {"VLLM_ROCM_USE_AITER": "True"}, "vllm"),
+    Entry(TOKEN, "mi300x-vllm-default", "VLLM_ROCM_USE_AITER is off by default, and SGLang's variable is not read",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), ASKED, "vllm"),
+    # The ahead-of-time bundle
+    Entry(TOKEN, "mi300x-aot-triton-3.3.1-aiter-0.1.11", "the one place where a bundle helps: page 1 has its own",
+        mi300x("3.3.1", "a8eb62f5", "0.1.11", bundle=[TOKEN_942]), {**ASKED, AOT: "1"}),
+    Entry(PORTABLE, "mi300x-aot-triton-3.3.1-aiter-0.1.11-no-bundle", "gluon is active, and nothing to load",
+        mi300x("3.3.1", "a8eb62f5", "0.1.11"), {**ASKED, AOT: "1"}),
+    Entry(PORTABLE, "mi300x-aot-triton-3.3.1-aiter-0.1.11-bundle-of-tiles", "page 1 does not load the tiles' kernel",
+        mi300x("3.3.1", "a8eb62f5", "0.1.11", bundle=[TILED_942]), {**ASKED, AOT: "1"}),
+    Entry(PORTABLE, "mi300x-aot-triton-3.3.1-aiter-0.1.11-bundle-of-gfx950", "aiter never checks target.arch; we do",
+        mi300x("3.3.1", "a8eb62f5", "0.1.11", bundle=[TOKEN_950]), {**ASKED, AOT: "1"}),
+    Entry(PORTABLE, "mi300x-aot-triton-3.4.0-aiter-0.1.13", "10c87ea1: get_cdna_version is a NameError below 3.5",
+        mi300x("3.4.0", "a6bb4993", "0.1.13", bundle=[TOKEN_942, TILED_942]), {**ASKED, AOT: "1"}),
+    Entry(PORTABLE, "mi300x-aot-triton-3.6.0-aiter-0.1.13-no-bundle", "on Triton 3.5 it only adds a way to fail",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, AOT: "1"}),
+    Entry(TILES, "mi300x-aot-true-triton-3.6.0-aiter-0.1.13", "aiter takes exactly 1 for true",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, AOT: "true"}),
+    # Which GPU aiter takes the machine's to be
+    Entry(PORTABLE, "mi300x-gpu-archs-with-a-comma", "a comma is no list to aiter: a KeyError",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "GPU_ARCHS": "gfx942,gfx950"}),
+    Entry(TILES, "mi300x-gpu-archs-list", "the last entry of a list counts",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "GPU_ARCHS": "gfx950;gfx942"}),
+    Entry(PORTABLE, "mi300x-gpu-archs-of-another-gpu", "compiled for gfx950, run on gfx942: aiter#3807",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "GPU_ARCHS": "gfx942;gfx950"}),
+    Entry(PORTABLE, "mi300x-behind-an-igpu-hidden-from-hip", "rocminfo prints the iGPU first, unknown to aiter",
+        mi300x("3.6.0", "a6bb4993", "0.1.13", archs=["gfx1036", "gfx942"]), {**ASKED, "HIP_VISIBLE_DEVICES": "1"}),
+    Entry(TILES, "mi300x-behind-an-igpu-hidden-from-rocr", "ROCR's variable hides it from rocminfo too",
+        mi300x("3.6.0", "a6bb4993", "0.1.13", archs=["gfx1036", "gfx942"]), {**ASKED, "ROCR_VISIBLE_DEVICES": "1"}),
+    Entry("none", "mi300x-beside-mi355x", "two fp8 dialects: the same bytes are off by a factor of two on one of them",
+        mi300x("3.6.0", "a6bb4993", "0.1.13", archs=["gfx942", "gfx950"]), ASKED),
+    # Other AMD GPUs
+    Entry(TILES, "mi355x-triton-3.7.0-aiter-0.1.16", "gfx950 as gfx942",
+        amd("gfx950", "3.7.0+amd.rocm7.2.0.git89002410", "861b4c93", "0.1.16"), {**ASKED, ESCAPE: "1"}),
+    Entry(TOKEN, "mi355x-triton-3.4.0-aiter-0.1.13", "gluon needs Triton 3.5; the plain kernel compiles from 3.3 on",
+        amd("gfx950", "3.4.0", "a6bb4993", "0.1.13"), ASKED),
+    Entry(PORTABLE, "mi250x-triton-3.6.0-aiter-main", "gfx90a has no fp8 type in Triton: no kernel of aiter",
+        amd("gfx90a", "3.6.0", "04907edc"), ASKED),
+    Entry(PORTABLE, "mi250x-triton-3.4.0-aiter-0.1.13", "nor on an older Triton",
+        amd("gfx90a", "3.4.0", "a6bb4993", "0.1.13"), ASKED),
+    Entry(TILES, "gfx1250-triton-3.7.0-aiter-0.1.16", "861b4c93 has gfx1250 in its list",
+        amd("gfx1250", "3.7.0", "861b4c93", "0.1.16"), ASKED),
+    Entry(PORTABLE, "gfx1250-triton-3.6.0-aiter-0.1.16", "it compiles from Triton 3.7 on, which aiter does not check",
+        amd("gfx1250", "3.6.0", "861b4c93", "0.1.16"), ASKED),
+    Entry(FLAT, "strix-halo-triton-3.7.0-aiter-main", "04907edc: not in gluon's list, the plain kernel takes pages",
+        amd("gfx1151", "3.7.0", "04907edc"), ASKED),
+    Entry(FLAT, "gfx1201-triton-3.6.0-aiter-main", "likewise",
+        amd("gfx1201", "3.6.0", "04907edc"), ASKED),
+    Entry(PORTABLE, "strix-halo-triton-3.6.0-aiter-0.1.13", "gluon active, arch not in the list: fails in every layout",
+        amd("gfx1151", "3.6.0", "a6bb4993", "0.1.13"), ASKED),
+    Entry(PORTABLE, "strix-halo-triton-3.4.0-aiter-0.1.13", "dtypes.py maps no gfx1151: the plain kernel gets uint8",
+        amd("gfx1151", "3.4.0", "a6bb4993", "0.1.13"), ASKED),
+    Entry(PORTABLE, "strix-halo-no-aiter", "vllm#51530", amd("gfx1151", "3.7.0", None)),
+    Entry(PORTABLE, "laptop-gfx1103-overridden-to-gfx1100", "HSA_OVERRIDE_GFX_VERSION: ROCm takes it for a gfx1100",
+        amd("gfx1103", "3.6.0", None), {"HSA_OVERRIDE_GFX_VERSION": "11.0.0"}),
+    Entry(REFERENCE, "dcu-gfx936-with-aiter", "Hygon's DCU: linear pages, never aiter",
+        amd("gfx936", "3.6.0", "04907edc"), ASKED),
+    Entry(REFERENCE, "rocm-build-on-a-node-without-a-gpu", "torch.version.hip is a fact of the build",
+        amd("gfx942", "3.6.0", "a6bb4993", "0.1.13", archs=()), ASKED),
+    # NVIDIA
+    Entry(DEEPGEMM, "h200", "DeepGEMM on sm_90", nvidia("sm_90")),
+    Entry(DEEPGEMM, "b200", "DeepGEMM on sm_10x", nvidia("sm_100")),
+    Entry(DEEPGEMM, "rtx-pro-6000", "DeepGEMM on sm_12x", nvidia("sm_120")),
+    Entry(PORTABLE, "a100-with-deepgemm", "vllm#38476, sglang#32947: sm_80 fails at the first forward pass",
+        nvidia("sm_80")),
+    Entry(PORTABLE, "l40s-with-deepgemm", "nor sm_89", nvidia("sm_89")),
+    Entry(PORTABLE, "h200-no-deepgemm", "engines die late without it", nvidia("sm_90", deep_gemm=None)),
+    Entry(REFERENCE, "t4", "Triton itself needs sm_80", nvidia("sm_75")),
+    Entry(REFERENCE, "h200-no-triton", "DeepGEMM has neither store nor gather: this library's are in Triton",
+        nvidia("sm_90", triton=None)),
+    Entry(REFERENCE, "h200-driver-without-nvidia-ml-py", "an arch that is not known selects no kernel for it",
+        nvidia("sm_90", archs=None)),
+    Entry(DEEPGEMM, "h200-beside-t4-hidden", "in PCI order the second GPU is the H200",
+        nvidia("sm_90", archs=["sm_75", "sm_90"]), {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "1"}),
+    # No GPU of these two
+    Entry(REFERENCE, "cpu-only", "plain torch runs anywhere", {"platform": "cpu", "triton": None}),
+    Entry(REFERENCE, "xpu", "no kernel of ours: its devices are not read", {"platform": "xpu"}),
+    Entry(REFERENCE, "npu", "likewise", {"platform": "npu"}),
+    Entry("none", "no-torch", "every row runs in torch", {"platform": "unknown", "torch": None}),
+)  # fmt: skip
+
+
+def snapshot(entry: Entry) -> Capabilities:
+    """Return what is found on an entry's machine, wherever it is laid out."""
+    with tempfile.TemporaryDirectory() as folder:
+        host = machine(Path(folder) / "m", environ=entry.environ, **entry.described)
+        caps = probe(host, engine=entry.engine)
+        return moved(caps, {host.search_path[0]: SITE, host.root: ""})
+
+
+def moved(caps: Capabilities, folders: dict[str, str]) -> Capabilities:
+    """Return the snapshot of the same machine with its folders elsewhere."""
+    text = caps.to_json()
+    for old, new in folders.items():
+        text = text.replace(old, new)
+    return Capabilities.from_json(text)
+
+
+def write(answer: str, name: str, caps: Capabilities) -> None:
+    """Write a snapshot under the answer that is expected of it."""
+    (FOLDER / f"{answer}--{name}.json").write_text(caps.to_json() + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Make the table's snapshots again, or add a real one."""
+    parser = argparse.ArgumentParser(description="Make the corpus of machines.")
+    parser.add_argument("--real", nargs=3, metavar=("SNAPSHOT", "ANSWER", "NAME"), help="add a machine that there is")
+    real = parser.parse_args().real
+    if real:
+        caps = Capabilities.from_json(Path(real[0]).read_text(encoding="utf-8"))
+        packages = (caps.torch, caps.triton, caps.aiter, caps.deep_gemm)
+        write(
+            real[1],
+            f"{REAL}{real[2]}",
+            moved(caps, {os.path.dirname(p.location): SITE for p in packages if p.location}),
+        )
+        return
+    for path in FOLDER.glob("*.json"):
+        if f"--{REAL}" not in path.name:
+            path.unlink()
+    for entry in TABLE:
+        write(entry.answer, entry.name, snapshot(entry))
+
+
+if __name__ == "__main__":
+    main()

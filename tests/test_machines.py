@@ -1,0 +1,88 @@
+"""The corpus: snapshots of machines, each file named by the answer that the rules of the field give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nsa_caps import ROWS, Capabilities, NoUsableLayoutError, decide, select_indexer_layout
+from nsa_caps.cli import main
+from nsa_caps.pages import PageFormat
+
+from .machines.make import REAL, SITE, TABLE, snapshot
+
+FILES = sorted((Path(__file__).parent / "machines").glob("*.json"))
+NAMES = [row.name for row in ROWS]
+
+
+def expected(file: Path) -> tuple[str | None, int | None]:
+    """Return the row and the page size that a file's name says; (None, None) where every row is out."""
+    answer = file.name.partition("--")[0]
+    row, _, size = answer.partition(".")
+    return (None, None) if answer == "none" else (row, int(size))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
+def test_the_file_name_is_the_answer(file: Path) -> None:
+    """The row and the page size are those of the name, and every better row is out for a reason that has a source."""
+    decision = decide(Capabilities.from_json(file.read_text()))
+    row, size = expected(file)
+    assert decision.chosen == row
+    better = decision.better_rows()
+    assert [verdict.row for verdict in better] == NAMES[: NAMES.index(row) if row else len(NAMES)]
+    assert all(verdict.reasons for verdict in better)
+    if row is None:
+        with pytest.raises(NoUsableLayoutError):
+            select_indexer_layout(decision.caps)
+        return
+    layout = select_indexer_layout(decision.caps)
+    assert (layout.row, layout.page_size) == (row, size)
+    fnuz = (decision.caps.archs or ("",))[0].startswith("gfx94")
+    dialect = "e4m3fnuz" if fnuz else "e4m3fn"
+    order = "tiles" if row == "aiter-preshuffle" else "flat"
+    assert layout.format == PageFormat(page_size=size or 0, order=order, dialect=dialect)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
+def test_the_command_explains_each(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`nsa-caps report --from` answers by its exit code, and says in words and as JSON why each better row is out."""
+    row, size = expected(file)
+    code = 0 if row else 1
+    assert main(["report", "--from", str(file), "--json"]) == code
+    document = json.loads(capsys.readouterr().out)
+    assert (document["decision"]["chosen"], document["decision"]["page_size"]) == (row, size)
+    better = document["decision"]["verdicts"][: NAMES.index(row) if row else len(NAMES)]
+    reasons = [reason for verdict in better for reason in verdict["reasons"]]
+    assert all(reason["code"] and reason["observed"] and reason["required"] for reason in reasons)
+    assert main(["report", "--from", str(file)]) == code
+    text = capsys.readouterr().out
+    assert text.startswith(f"{row}, page size {size}" if row else "No row may be used")
+    assert all(verdict["row"] in text for verdict in better)
+
+
+def test_the_corpus_is_what_its_table_makes() -> None:
+    """No snapshot was edited by hand: `python tests/machines/make.py` writes exactly these files."""
+    made = {f"{entry.answer}--{entry.name}.json": snapshot(entry) for entry in TABLE}
+    assert len(made) == len(TABLE) >= 40
+    kept = {file.name: file.read_text() for file in FILES if f"--{REAL}" not in file.name}
+    assert made.keys() == kept.keys(), "run python tests/machines/make.py"
+    for name, caps in made.items():
+        assert caps.to_json() + "\n" == kept[name], f"{name}: run python tests/machines/make.py"
+
+
+def test_every_row_has_machines_and_every_machine_a_reason_to_be_there() -> None:
+    """Each row is the answer of some machine, so is none, and each entry says the rule that it follows from."""
+    assert {entry.answer.partition(".")[0] for entry in TABLE} == {*NAMES, "none"}
+    assert all(entry.why for entry in TABLE)
+
+
+def test_there_are_real_machines() -> None:
+    """Some snapshots are of machines that there are, and tell nothing private of them."""
+    real = [file for file in FILES if f"--{REAL}" in file.name]
+    assert len(real) >= 2
+    for file in real:
+        caps = Capabilities.from_json(file.read_text())
+        assert (caps.torch.location or "").startswith(SITE)
+        assert "/home/" not in file.read_text()
