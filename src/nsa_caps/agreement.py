@@ -73,12 +73,15 @@ def agree(
     Raises:
         LayoutMismatchError: on every rank, with the same message: who differs in what, by which evidence, and the fix.
         MissingRanksError: on every rank that came: those named did not, within the timeout.
-        AgreementError: the mode is none, this rank is not of the group, or the layout is neither layout nor exception.
+        AgreementError: an argument is none of these, this rank is not of the group, or there is no group. Nothing was
+            sent.
     """
     from nsa_caps.agreement_wire import Wire  # noqa: PLC0415 imports torch
 
     if mode not in ("strict", "common"):
         raise AgreementError(f"mode is {mode!r}, needs 'strict' or 'common'")
+    if not timeout > 0:
+        raise AgreementError(f"timeout is {timeout!r}, needs a number of seconds above 0")
     if not isinstance(layout, (IndexerLayout, BaseException)):
         raise AgreementError(f"layout is {layout!r}, needs an IndexerLayout or the exception that came instead of one")
     wire = Wire(group)

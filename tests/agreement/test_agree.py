@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+import torch.distributed as dist
 
 import nsa_caps
 from nsa_caps.testing import machine
@@ -19,12 +20,13 @@ from nsa_caps.testing import machine
 from .jobs import ROOT, environ, outcomes, play, torchrun, write_plan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .jobs import Told
 
 AITER = {"SGLANG_USE_AITER": "1"}
-NEW = {"archs": ["gfx942"] * 8, "triton": "3.6.0", "aiter": "a6bb4993", "environ": AITER}
+NEW: dict[str, Any] = {"archs": ["gfx942"] * 8, "triton": "3.6.0", "aiter": "a6bb4993", "environ": AITER}
 NEWER = {**NEW, "triton": "3.7.0"}
 OLD = {**NEW, "triton": "3.4.0"}
 FLAT = {**NEW, "environ": {**AITER, "SGLANG_DSA_HIP_DISABLE_PRESHUFFLE": "1"}}
@@ -287,13 +289,67 @@ def test_a_store_in_a_file_tells_who_is_missing(tmp_path: Path) -> None:
     assert outcomes(tmp_path, 2)[0]["lost"]["strict"]["missing"] == [1]
 
 
-def test_without_a_job_it_is_said_what_is_missing(tmp_path: Path) -> None:
-    """Outside any process group, and with what is no layout, the error says what is needed."""
-    layout = nsa_caps.select_indexer_layout(nsa_caps.probe(machine(tmp_path)))
-    with pytest.raises(nsa_caps.AgreementError, match="init_process_group"):
-        nsa_caps.agree(layout)
+@pytest.fixture
+def single() -> Iterator[None]:
+    """Make this process the only rank of a group."""
+    store = dist.HashStore()  # type: ignore[attr-defined]  # it is public, and not in __all__
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("single")
+def test_where_all_agree_one_collective_of_32_bytes_is_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else is given to the backend, and nothing is said of the machine."""
+    layout = nsa_caps.select_indexer_layout(nsa_caps.probe(machine(tmp_path, **NEW)))
+    given: list[int] = []
+
+    def reduce(tensor: torch.Tensor, **options: Any) -> None:
+        given.append(tensor.numel() * tensor.element_size())
+        original(tensor, **options)
+
+    original = dist.all_reduce
+    monkeypatch.setattr(dist, "all_reduce", reduce)
+    for name in ("all_gather", "broadcast", "all_gather_object", "barrier"):
+        monkeypatch.delattr(dist, name)
+    assert nsa_caps.agree(layout) is layout
+    assert given == [32]
+
+
+@pytest.mark.usefixtures("single")
+def test_wrong_arguments_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    """A timeout of nothing, and what is no layout."""
+    layout = nsa_caps.select_indexer_layout(nsa_caps.probe(machine(tmp_path, **NEW)))
+    for timeout in (0, -1, float("nan")):
+        with pytest.raises(nsa_caps.AgreementError, match="seconds above 0"):
+            nsa_caps.agree(layout, timeout=timeout)
     with pytest.raises(nsa_caps.AgreementError, match="needs an IndexerLayout or the exception"):
         nsa_caps.agree("aiter-token")  # type: ignore[arg-type]  # what is tested
+
+
+def test_without_a_job_it_is_said_what_is_missing(tmp_path: Path) -> None:
+    """Outside any process group the error says what to call before."""
+    layout = nsa_caps.select_indexer_layout(nsa_caps.probe(machine(tmp_path, **NEW)))
+    with pytest.raises(nsa_caps.AgreementError, match="init_process_group"):
+        nsa_caps.agree(layout)
+
+
+def test_it_is_imported_at_first_use_and_brings_no_torch() -> None:
+    """`import nsa_caps` knows the name alone; asking for it imports no torch, and an unknown name is still an error."""
+    code = """
+import sys, nsa_caps
+late = {"nsa_caps.agreement", "nsa_caps.handshake", "nsa_caps.apart", "nsa_caps.stance", "nsa_caps.fleet"}
+assert not late & set(sys.modules)
+from nsa_caps import *
+assert agree is nsa_caps.agree and check_peer and LayoutMismatchError and MissingRanksError and HandshakeError
+assert "nsa_caps.agreement" in sys.modules and "torch" not in sys.modules
+try:
+    nsa_caps.agreed
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environ(), capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("module 'nsa_caps' has no attribute 'agreed'\n", "")
 
 
 @pytest.mark.parametrize("backend", ["gloo", "nccl"])

@@ -6,10 +6,13 @@ import io
 import json
 import subprocess
 import sys
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 
 from nsa_caps import Capabilities, Request, probe, select_indexer_layout
 from nsa_caps.cli import main
@@ -120,6 +123,24 @@ def test_the_document_says_the_same_as_data(capsys: pytest.CaptureFixture[str], 
     assert apart["fix"] == ['pip install "triton>=3.5.0"']
     (within,) = new["parties"][1]["apart"]["facts"]
     assert (within["value"], new["parties"][1]["apart"]["fields"]) == ("3.8.0", [])
+
+
+@pytest.mark.parametrize("names", [("new",), ("new", "old", "mi350", "bare"), ("bare", "bare"), ("hopper", "ampere")])
+def test_the_document_follows_the_schema(
+    capsys: pytest.CaptureFixture[str], files: dict[str, str], names: tuple[str, ...]
+) -> None:
+    """What `--json` prints is valid, and the schema refuses what is not."""
+    schemas = [
+        json.loads((resources.files("nsa_caps") / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("report", "capabilities")
+    ]
+    registry: Registry[Any] = Registry().with_resources((each["$id"], Resource.from_contents(each)) for each in schemas)
+    validator = Draft202012Validator(schemas[0], registry=registry)
+    found = document(capsys, *(files[name] for name in names))
+    validator.validate(found)
+    changes: list[dict[str, Any]] = [{"count": "1"}, {"groups": [{}]}, {"colour": "red"}, {"command": "matrix"}]
+    for change in changes:
+        assert not validator.is_valid({**found, **change})
 
 
 def test_machines_without_a_layout_share_none(capsys: pytest.CaptureFixture[str], files: dict[str, str]) -> None:
