@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from itertools import accumulate
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,35 @@ def test_every_real_module_follows_and_is_put_back(sglangs: list[Wheel], tmp_pat
 
         sglang.uninstall(modules)
         assert {name: dict(vars(modules[name])) for name in (home, *importers)} == before
+
+
+def test_a_plugin_is_run_in_time_and_its_failure_is_logged(
+    sglangs: list[Wheel], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SGLang's own loader calls `install` as the docs' entry point names it, before it resolves its arguments."""
+    point = EntryPoint("nsa_caps", "nsa_caps.engines.sglang:install", "sglang.srt.plugins")
+    if nsa_caps.probe().devices:
+        pytest.skip("this machine has a GPU: install would go on to look for SGLang")
+    for wheel in sglangs:
+        launch = wheel.source("sglang.launch_server")
+        assert launch.rindex("load_plugins()") < launch.rindex("prepare_server_args(sys.argv")
+        executed = {"sglang.srt.plugins", "sglang.srt.plugins.hook_registry"}
+        environ = {"envs": SimpleNamespace(**dict.fromkeys(("SGLANG_PLUGINS", "SGLANG_PLATFORM"), _Unset()))}
+        plugins = Sandbox(wheel, tmp_path / wheel.version, executed, {"sglang.srt.environ": environ}).load(
+            "sglang.srt.plugins"
+        )
+        vars(plugins)["entry_points"] = lambda group: [point] if group == point.group else []
+        caplog.clear()
+        vars(plugins)["load_plugins"]()
+        (failure,) = (record.exc_info for record in caplog.records if record.exc_info)
+        assert failure[0] is nsa_caps.NoUsableLayoutError, f"{wheel}"
+
+
+class _Unset:
+    """A variable of SGLang's registry that is not set."""
+
+    def get(self) -> None:
+        """Return its default."""
 
 
 @pytest.mark.parametrize("index_dtype", [torch.int32, torch.int64], ids=str)
