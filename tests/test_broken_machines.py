@@ -207,8 +207,9 @@ class Locked(Host):
             return None
         raise UnreadableError(path, "Permission denied")
 
-    def list_folder(self, path: str) -> tuple[str, ...]:
+    def list_folder(self, path: str, beginnings: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Refuse what is there."""
+        del beginnings
         if not super().list_folder(path):
             return ()
         raise UnreadableError(path, "Permission denied")
@@ -310,9 +311,9 @@ class Moving(Host):
 
     __slots__ = ()
 
-    def list_folder(self, path: str) -> tuple[str, ...]:
-        """List, then take everything in it away."""
-        names = super().list_folder(path)
+    def list_folder(self, path: str, beginnings: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """List, then take everything that is listed away."""
+        names = super().list_folder(path, beginnings)
         for name in names:
             remove(Path(path) / name)
         return names
