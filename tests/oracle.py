@@ -155,6 +155,9 @@ def base_release(machine: Machine) -> Version:
 
 def import_fails(machine: Machine) -> bool:
     """Whether nothing of aiter can be imported."""
+    trims = {"AITER_AOT_IMPORT": "a6bb4993", "AITER_TRITON_ONLY": "861b4c93"}
+    if any(machine.environ.get(name) == "1" and since(machine, commit) for name, commit in trims.items()):
+        return True
     if since(machine, "f061fba9"):
         too_old = Version(str(machine.triton).split("+")[0]) < Version("3.6.0")
         return too_old and not (since(machine, "3b2e6f48") and escape_is_set(machine))

@@ -127,6 +127,18 @@ def test_every_generation_of_aiter_on_every_triton_and_gpu(ground: Ground) -> No
     check(machines, probed(ground), 1700)
 
 
+def test_every_generation_with_the_variables_that_trim_it(ground: Ground) -> None:
+    """Where aiter reads AITER_TRITON_ONLY or AITER_AOT_IMPORT, exactly `1` bars its rows; elsewhere nothing does."""
+    machines = (
+        rocm(aiter=generation, triton=triton, environ={**ASKED, name: value})
+        for generation in AITERS
+        for triton in ("3.4.0", "3.6.0")
+        for name in ("AITER_TRITON_ONLY", "AITER_AOT_IMPORT")
+        for value in ("1", "true", "0", "")
+    )
+    check(machines, probed(ground), 150)
+
+
 def test_every_bundle_in_every_state(ground: Ground) -> None:
     """With the AOT variable set, every aiter generation x Triton x bundle state x GPU that has gluon kernels."""
     machines = (

@@ -210,6 +210,14 @@ UNFAMILIAR: dict[str, tuple[Edit, set[str]]] = {
         {"gate_triton", "gate_escape"},
     ),
     "the gate's way out is another one": (edit(GATE, "if int(", "if bool("), {"gate_escape"}),
+    "the package may be trimmed otherwise": (
+        edit("__init__.py", 'os.getenv("AITER_AOT_IMPORT", "0") == "1"', 'bool(os.getenv("AITER_AOT_IMPORT"))'),
+        {"trimmed_by"},
+    ),
+    "the package reads the variable and does not branch on it": (
+        edit("__init__.py", "if AITER_AOT_IMPORT:", "if other:"),
+        {"trimmed_by"},
+    ),
     "the kernels' layouts are another's": (
         edit(KERNELS, "AMDMFMALayout", "AMDWMMALayout"),
         {"mfma", "mfma_3d", "wide_offsets"},

@@ -55,6 +55,7 @@ _V0_1_13 = AiterSource(
     gate_triton="none",
     gate_escape="none",
     package_imports_gluon=True,
+    trimmed_by=("AITER_AOT_IMPORT",),
     mfma="target",
     mfma_3d=("base", "preshuffle"),
     wide_offsets=(),
@@ -67,6 +68,7 @@ _V0_1_16 = replace(
     fp8_archs=("gfx942", "gfx950", "gfx1200", "gfx1201", "gfx1250"),
     gate_triton="3.6.0",
     gate_escape="AITER_USE_SYSTEM_TRITON",
+    trimmed_by=("AITER_TRITON_ONLY", "AITER_AOT_IMPORT"),
 )
 _MAIN = replace(
     _V0_1_16,

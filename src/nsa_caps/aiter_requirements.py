@@ -29,6 +29,7 @@ __all__ = [
     "arch_same",
     "cache_takes_preshuffle",
     "imports",
+    "imports_whole",
     "logits_take_preshuffle",
     "plain_compiles",
     "plain_takes_pages",
@@ -50,6 +51,7 @@ _SHARED_FACTS = (
     "gate_triton",
     "gate_escape",
     "package_imports_gluon",
+    "trimmed_by",
     "mfma",
     "mfma_3d",
     "fp8_archs",
@@ -102,6 +104,18 @@ def imports(caps: Capabilities, _: Request) -> Reason | None:
     ways = (Change("triton", "triton", source.gate_triton), *((Change("set", escape, "1"),) if escape else ()))
     required = f"Triton >= {source.gate_triton}" + (f", or {escape}=1" if escape else "")
     return Reason("aiter.import-barred", "unmet", observed, required, "aiter/ops/triton/gluon/__init__.py", ways)
+
+
+def imports_whole(caps: Capabilities, _: Request) -> Reason | None:
+    """Need `import aiter` to bind what its kernels' modules import from it: two variables keep it from that."""
+    trimming = (caps.aiter_source.trimmed_by if caps.aiter_source else None) or ()
+    switches = [caps.switches.get(name) for name in ("aiter_triton_only", "aiter_aot_import")]
+    on = [switch.variable for switch in switches if switch is not None and switch.value is True]
+    acting = next((variable for variable in on if variable in trimming), None)
+    if acting is None:
+        return None
+    unset = (Change("unset", acting),)
+    return Reason("aiter.import-trimmed", "unmet", f"{acting}=1", f"{acting} unset", "aiter/__init__.py", unset)
 
 
 def logits_take_preshuffle(caps: Capabilities, _: Request) -> Reason | None:

@@ -145,6 +145,8 @@ class AiterSource:
         gate_triton: `aiter/ops/triton/gluon/__init__.py` raises below this Triton (f061fba9); `none` without one.
         gate_escape: the variable that turns that error into a warning (3b2e6f48); `none` without one.
         package_imports_gluon: `import aiter` itself runs that gate.
+        trimmed_by: the variables that, set to `1`, keep `import aiter` from binding what the kernels' modules take from
+            it, so that those do not import (`AITER_AOT_IMPORT` since cc31a1a7, `AITER_TRITON_ONLY` since 315fb08e).
         mfma: the gluon kernels' MFMA version: `target` follows the GPU (10c87ea1); `3` or `4` is written in.
         mfma_3d: the gluon kernels, `preshuffle` and `base`, that know the three-number MFMA shape that Triton >= 3.6
             demands.
@@ -173,6 +175,7 @@ class AiterSource:
     gate_triton: str | None = None
     gate_escape: str | None = None
     package_imports_gluon: bool | None = None
+    trimmed_by: tuple[str, ...] | None = None
     mfma: Literal["target", "3", "4"] | None = None
     mfma_3d: tuple[str, ...] | None = None
     wide_offsets: tuple[str, ...] | None = None
@@ -289,11 +292,16 @@ class Capabilities:
         """Return what `to_dict` was called on.
 
         Raises:
-            SnapshotError: the document has another schema version, or a field of the wrong name or type.
+            SnapshotError: the document has another schema version, a field of the wrong name or type, or an engine
+                that has no switches here.
         """
         from nsa_caps.records import from_plain  # noqa: PLC0415 as above
+        from nsa_caps.switches import ENGINES  # noqa: PLC0415 it imports this module
 
-        return from_plain(cls, document)
+        caps = from_plain(cls, document)
+        if caps.engine not in ENGINES:
+            raise SnapshotError(f"snapshot.engine: holds {caps.engine!r}, needs one of {', '.join(ENGINES)}")
+        return caps
 
     def to_json(self) -> str:
         """Return this as JSON text, keys sorted, one field a line."""

@@ -38,6 +38,7 @@ CODES: Mapping[str, str] = MappingProxyType({
     "triton.too-old": "Triton is too old",
     "aiter.source-unknown": "aiter's source is not understood",
     "aiter.import-barred": "nothing of aiter can be imported with this Triton",
+    "aiter.import-trimmed": "a variable keeps the kernels out of what `import aiter` brings",
     "aiter.no-preshuffle-logits": "aiter's logits kernel takes neither Preshuffle nor KVBlockSize",
     "aiter.no-preshuffle-cache": "aiter's cache kernels take no preshuffle",
     "aiter.unknown-arch": "aiter does not know the arch that it takes for the machine's",

@@ -61,6 +61,7 @@ _AITER = (
     need.package_found("aiter", "amd-aiter"),
     need.triton_known(),
     aiter.imports,
+    aiter.imports_whole,
     aiter.logits_take_preshuffle,
     aiter.arch_known,
     aiter.arch_same,

@@ -107,6 +107,8 @@ _ALL_GRAMMARS = (
     Grammar("vLLM envs", "true, 1 (any case)", "everything else", "", _true_or_one),
     # aiter/ops/triton/attention/pa_mqa_logits.py
     Grammar("aiter AOT variable", "exactly 1", "everything else", "", _exactly_one),
+    # aiter/__init__.py since cc31a1a7
+    Grammar("aiter import variables", "exactly 1", "everything else", "", _exactly_one),
     # aiter/ops/triton/gluon/__init__.py since 3b2e6f48 takes int() of it
     Grammar("aiter integer", "a non-zero integer", "0", "ValueError at import, where Triton is too old", _integer),
     # aiter/jit/utils/chip_info.py get_gfx_custom_op_core
@@ -186,6 +188,10 @@ SWITCHES: tuple[SwitchRow, ...] = (
             also=("SGLang get_bool_env_var",)),)),
     SwitchRow("aiter_system_triton", False, "lets aiter go on with a Triton below its gluon minimum",
         always=(Reading("AITER_USE_SYSTEM_TRITON", "aiter integer", keep_blank=True),)),
+    SwitchRow("aiter_triton_only", False, "keeps all but Triton kernels out of aiter, the cache kernels among it",
+        always=(Reading("AITER_TRITON_ONLY", "aiter import variables"),)),
+    SwitchRow("aiter_aot_import", False, "imports aiter as its own ahead-of-time builds do, without kernels",
+        always=(Reading("AITER_AOT_IMPORT", "aiter import variables"),)),
     SwitchRow("gpu_archs", "", "the arch that aiter takes for the machine's; empty: it asks rocminfo",
         always=(Reading("GPU_ARCHS", "aiter GPU_ARCHS", keep_blank=True),)),
 )  # fmt: skip
@@ -235,9 +241,9 @@ def _resolve_row(row: SwitchRow, variables: Mapping[str, str], engine: str, note
 
 
 def _read(row: SwitchRow, reading: Reading, raw: str, engine: str, notes: list[Note]) -> Switch | None:
-    parsed = GRAMMARS[reading.grammar].parse(raw)
     grammar = GRAMMARS[reading.grammar]
-    value: bool | str | None = parsed if not isinstance(parsed, _Unreadable) else None if parsed.fails else row.default
+    parsed = grammar.parse(raw)
+    value = _value(parsed, row.default)
     if parsed is _DEFAULT and grammar.other:
         notes.append(
             Note(
@@ -252,28 +258,17 @@ def _read(row: SwitchRow, reading: Reading, raw: str, engine: str, notes: list[N
         # SGLang's own reading of a variable matters only where SGLang runs.
         if other.startswith("SGLang") and engine != "sglang":
             continue
-        seen = GRAMMARS[other].parse(raw)
-        if (seen if not isinstance(seen, _Unreadable) else row.default) != value:
-            notes.append(
-                Note(
-                    "switches",
-                    reading.variable,
-                    f"{raw!r} is {_word(value)} to {grammar.name} and {_word(seen)} to {other}",
-                )
-            )
+        seen = _value(GRAMMARS[other].parse(raw), row.default)
+        if seen != value:
+            text = f"{raw!r} is {str(value).lower()} to {grammar.name} and {str(seen).lower()} to {other}"
+            notes.append(Note("switches", reading.variable, text))
     if reading.remark:
         notes.append(Note("switches", reading.variable, reading.remark))
     return Switch(row.name, value, reading.variable, raw, reading.grammar)
 
 
-def _word(value: object) -> str:
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else "unreadable"
-        if isinstance(value, _Unreadable)
-        else repr(value)
-    )
+def _value(parsed: _Parsed, default: bool | str) -> bool | str | None:
+    return parsed if not isinstance(parsed, _Unreadable) else None if parsed.fails else default
 
 
 def variable_to_set(name: str, engine: str, decided: str | None) -> str:

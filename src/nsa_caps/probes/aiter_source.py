@@ -28,6 +28,7 @@ __all__ = ["aiter_source"]
 _LOGITS_MODULES = ("ops/triton/attention/pa_mqa_logits.py", "ops/triton/pa_mqa_logits.py")
 _GFX_MAPS = ("jit/utils/build_targets.py", "jit/utils/chip_info.py")
 _CACHE_MODULE, _TYPES, _ATTENTION = "ops/cache.py", "utility/dtypes.py", "ops/attention.py"
+_PACKAGE = "__init__.py"
 _GATE_MODULE, _GLUON_MODULE = "ops/triton/gluon/__init__.py", "ops/triton/gluon/pa_mqa_logits.py"
 # Where a note on a fact that was not found sends its reader: the first file of these that is there. Every fact that is
 # not named stands in the module of the logits function.
@@ -39,6 +40,7 @@ _STANDS_IN = {
     "gate_triton": (_GATE_MODULE,),
     "gate_escape": (_GATE_MODULE,),
     "package_imports_gluon": (_ATTENTION,),
+    "trimmed_by": (_PACKAGE,),
     "mfma": (_GLUON_MODULE,),
     "mfma_3d": (_GLUON_MODULE,),
     "wide_offsets": (_GLUON_MODULE,),
@@ -83,6 +85,12 @@ _CACHE_KERNELS = {
 }
 _MFMA_LAYOUT = r"AMDMFMALayout\(\s*version=(\w+),\s*instr_shape=\[([^\]]*)\]"
 _GLUON_KERNEL = r"(?m)^def _gluon_deepgemm_fp8_paged_mqa_logits(\w*)\("
+# A branch of the package that binds less than the last one does, and the variable that leads into it.
+_TRIM_VARIABLES = ("AITER_TRITON_ONLY", "AITER_AOT_IMPORT")
+_TRIM = (
+    r'(?m)^{0} = (?:\(\s*)?os\.getenv\("{0}", "0"\) == "1"(?:\n| or sys\.platform == "win32"\n\))'
+    r"(?s:.*)^(?:el)?if {0}:$"
+)
 _GLUON_IMPORT = r"(?m)^(?:from|import) (?:aiter\.ops)?\.triton\.gluon\b"
 
 
@@ -93,7 +101,7 @@ def aiter_source(host: Host) -> Mapping[str, Any]:
         return {}
     files = _Files(host, package)
     facts: dict[str, Any] = {"location": package}
-    for read in (_logits, _cache, _arch_map, _fp8_archs, _gate, _imports_gluon, _gluon_kernels):
+    for read in (_logits, _cache, _arch_map, _fp8_archs, _gate, _imports_gluon, _trimmed_by, _gluon_kernels):
         facts.update(read(files))
     unknown = sorted(name for name in field_names(AiterSource) if facts.get(name) is None)
     if unknown and facts.get("logits_preshuffle") is not False:
@@ -353,6 +361,16 @@ def _imports_gluon(files: _Files) -> Iterator[tuple[str, Any]]:
     # Read by pattern: what every generation has is looked for, and what no Python takes.
     if text is not None and "@compile_ops(" in text and "\0" not in text:
         yield "package_imports_gluon", re.search(_GLUON_IMPORT, text) is not None
+
+
+def _trimmed_by(files: _Files) -> Iterator[tuple[str, Any]]:
+    """Read which variables leave `dtypes`, which the kernels' modules import from the package, out of it."""
+    text = files.text(_PACKAGE)
+    if text is None:
+        return
+    named = [variable for variable in _TRIM_VARIABLES if variable in text]
+    if all(re.search(_TRIM.format(variable), text) for variable in named):
+        yield "trimmed_by", tuple(named)
 
 
 def _gluon_kernels(files: _Files) -> Iterator[tuple[str, Any]]:

@@ -42,6 +42,7 @@ _D36601A9 = AiterSource(
     gate_triton="none",
     gate_escape="none",
     package_imports_gluon=False,
+    trimmed_by=(),
     fp8_archs=("gfx942", "gfx950"),
     gfx1250_waves=2,
 )
@@ -77,11 +78,12 @@ _A8EB62F5 = replace(
 )
 _10C87EA1 = replace(_A8EB62F5, aot_needs_gluon_triton=True, mfma="target")
 _A1BDCEC9 = replace(_10C87EA1, known_archs=(*_ARCHS_2025, *_ARCHS_RDNA, "gfx1250"), mfma_3d=("base", "preshuffle"))
-_A6BB4993 = replace(_A1BDCEC9, store_preshuffle=True, gather_preshuffle=True)
+_A6BB4993 = replace(_A1BDCEC9, store_preshuffle=True, gather_preshuffle=True, trimmed_by=("AITER_AOT_IMPORT",))
 _F061FBA9 = replace(_A6BB4993, gate_triton="3.6.0")
 _3B2E6F48 = replace(_F061FBA9, gate_escape="AITER_USE_SYSTEM_TRITON")
 _861B4C93 = replace(
     _3B2E6F48,
+    trimmed_by=("AITER_TRITON_ONLY", "AITER_AOT_IMPORT"),
     gluon_archs=("gfx942", "gfx950", "gfx1250"),
     fp8_archs=("gfx942", "gfx950", "gfx1200", "gfx1201", "gfx1250"),
 )
@@ -159,7 +161,7 @@ def write_aiter_tree(site: str | os.PathLike[str], source: AiterSource) -> Aiter
     _check(source)
     package = Path(site) / "aiter"
     files = {
-        "__init__.py": "from .ops.attention import *\n",
+        "__init__.py": _package(source),
         "jit/core.py": "",
         str(source.logits_module): _logits(source),
         "ops/cache.py": _cache(source),
@@ -184,7 +186,8 @@ def _check(source: AiterSource) -> None:
         if (value is None) is gated:
             need = "a value where logits_preshuffle is True, and None elsewhere"
             raise AiterTreeError(f"{name} is {value!r}, needs {need}")
-    for name in ("logits_module", "logits_preshuffle", "known_archs", "fp8_archs", "package_imports_gluon"):
+    always = ("logits_module", "logits_preshuffle", "known_archs", "fp8_archs", "package_imports_gluon", "trimmed_by")
+    for name in always:
         if getattr(source, name) is None:
             raise AiterTreeError(f"{name} is None, needs a value: every source shows it")
     if source.gate_triton is None or source.gate_escape is None:
@@ -205,6 +208,16 @@ def _lines(*lines: str | None) -> str:
 
 def _table(name: str, table: Mapping[object, object]) -> str:
     return f"{name} = {dict(table)!r}\n"
+
+
+def _package(source: AiterSource) -> str:
+    """The package itself: all of it in the last branch, nothing in those that a variable leads into."""
+    names, whole = source.trimmed_by or (), "from .ops.attention import *"
+    if not names:
+        return _lines(whole)
+    flags = [f'{name} = os.getenv("{name}", "0") == "1"' for name in names]
+    branches = [f"{'elif' if index else 'if'} {name}:\n    pass" for index, name in enumerate(names)]
+    return _lines("import os", *flags, *branches, f"else:\n    {whole}")
 
 
 def _logits(source: AiterSource) -> str:

@@ -1,0 +1,329 @@
+"""What each row needs, at its edges: every page size, arch, head count and unknown fact, one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nsa_caps import ROWS, AotBundle, AotKernel, Capabilities, Device, Package, Request, decide
+from nsa_caps.aiter_gates import aot_kernel_name, below_import_gate, has_new_triton, in_triton_gap
+from nsa_caps.capabilities import PLATFORMS
+from nsa_caps.testing import GENERATIONS
+
+from .hand import capabilities
+from .oracle import Machine
+from .real_aiter.compiles import table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nsa_caps import Decision, Reason
+
+ASKED, ESCAPED = {"SGLANG_USE_AITER": "1"}, {"SGLANG_USE_AITER": "1", "AITER_USE_SYSTEM_TRITON": "1"}
+AOT = "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS"
+AITER_ROWS = ("aiter-preshuffle", "aiter-flat", "aiter-token")
+
+
+def amd(
+    arch: str = "gfx942", triton: str | None = "3.6.0", generation: str = "a6bb4993", **environ: str
+) -> Capabilities:
+    """Return an AMD machine whose engine asks for aiter."""
+    return capabilities(
+        Machine(platform="rocm", archs=(arch,), triton=triton, aiter=generation, environ={**ASKED, **environ})
+    )
+
+
+def nvidia(*archs: str) -> Capabilities:
+    """Return an NVIDIA machine with DeepGEMM."""
+    return capabilities(Machine(platform="cuda", archs=archs, triton="3.6.0", deep_gemm=True))
+
+
+def reason(decision: Decision, row: str, code: str) -> Reason:
+    """Return the one reason of a code against a row."""
+    (found,) = (each for each in decision.verdict(row).reasons if each.code == code)
+    return found
+
+
+def codes(decision: Decision, row: str) -> list[str]:
+    """Return the codes of the reasons against a row."""
+    return [each.code for each in decision.verdict(row).reasons]
+
+
+# A machine on which each row is met as it stands.
+BEST = {
+    "aiter-preshuffle": amd(),
+    "aiter-flat": amd("gfx1151", generation="04907edc"),
+    "aiter-token": amd(triton="3.4.0"),
+    "deepgemm": nvidia("sm_90"),
+    "portable": nvidia("sm_80"),
+    "reference": nvidia("sm_80"),
+}
+
+
+# --- Page sizes, heads, shapes
+
+
+@pytest.mark.parametrize(
+    ("row", "takes"),
+    [
+        ("aiter-preshuffle", lambda size: size in (16, 32, 64, 128) or size % 256 == 0),
+        ("aiter-flat", lambda size: size in (2, 4, 8, 16, 32, 64, 128) or size % 256 == 0),
+        ("aiter-token", lambda size: size == 1),
+        ("deepgemm", lambda size: size == 64),
+        ("portable", lambda size: size in (1, 16, 32, 64, 128, 256)),
+        ("reference", lambda _: True),
+    ],
+)
+def test_the_page_sizes_that_a_row_takes(row: str, takes: Callable[[int], bool]) -> None:
+    """Of all sizes to 1,100 a row takes exactly those that its kernels do, and its verdict carries the size asked."""
+    for size in range(1, 1101):
+        verdict = decide(BEST[row], Request(page_size=size)).verdict(row)
+        assert (verdict.verdict == "met") == takes(size), size
+        assert verdict.page_size == size
+
+
+def test_the_page_size_of_a_row_where_none_is_asked() -> None:
+    """64 slots a page, and one for the row of tokens."""
+    sizes = {verdict.row: verdict.page_size for verdict in decide(amd()).verdicts}
+    assert sizes == {row.name: 1 if row.name == "aiter-token" else 64 for row in ROWS}
+
+
+@pytest.mark.parametrize("row", [name for name in BEST if name != "reference"])
+def test_the_head_counts_that_a_row_takes(row: str) -> None:
+    """Every kernel but plain torch was compiled with 32 and 64 heads, and with no other number."""
+    met = [heads for heads in range(1, 130) if row in met_rows(BEST[row], Request(heads=heads))]
+    assert met == [32, 64]
+
+
+def test_keys_are_whole_words() -> None:
+    """A key of 6 bytes would put its scales, which are fp32, at no multiple of 4."""
+    decision = decide(nvidia("sm_80"), Request(head_dim=6, quant_block_size=6))
+    assert codes(decision, "reference") == ["request.shape"]
+
+
+def met_rows(caps: Capabilities, request: Request | None = None) -> set[str]:
+    """Return the rows that are met."""
+    return {verdict.row for verdict in decide(caps, request).verdicts if verdict.verdict == "met"}
+
+
+# --- GPUs
+
+
+def test_the_compute_capabilities_that_a_row_takes() -> None:
+    """DeepGEMM takes sm_90, sm_10x and sm_12x; our own kernels sm_80 and all after it; plain torch any."""
+    for sm in range(50, 140):
+        rows = met_rows(nvidia(f"sm_{sm}"))
+        assert ("deepgemm" in rows) == (sm == 90 or sm // 10 in (10, 12)), sm
+        assert ("portable" in rows) == (sm >= 80), sm
+        assert "reference" in rows
+
+
+def test_a_reason_names_the_gpu_that_it_is_about() -> None:
+    """Of two GPUs the one that a row cannot use is named, where it was read, and hidden by the fix."""
+    devices = (Device(0, "sm_90", "NVML: device 0"), Device(1, "sm_80", "NVML: device 1"))
+    found = reason(decide(nvidia("sm_90").replace(devices=devices)), "deepgemm", "device.arch")
+    assert (found.observed, found.source) == ("sm_80", "NVML: device 1")
+    assert found.fix == "export CUDA_VISIBLE_DEVICES=0"
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_only_a_cuda_build_is_told_to_install_nvml(platform: str) -> None:
+    """nvidia-ml-py tells NVIDIA's GPUs; elsewhere the notes say what could not be read."""
+    caps = capabilities(Machine(platform=platform, archs=None, triton="3.6.0", deep_gemm=True))
+    fixes = {each.fix for each in decide(caps).verdict("portable").reasons if each.code == "device.unknown"}
+    assert fixes == {"pip install nvidia-ml-py" if platform == "cuda" else None}
+
+
+def test_gpus_of_two_dialects_can_be_shown_one_kind_at_a_time() -> None:
+    """Either kind may be the one to keep: each is a fix."""
+    caps = capabilities(Machine(platform="rocm", archs=("gfx942", "gfx950"), triton="3.6.0"))
+    found = reason(decide(caps), "reference", "device.dialects")
+    assert [change.value for change in found.changes] == ["0", "1"]
+
+
+# --- Switches
+
+
+@pytest.mark.parametrize("word", ["0", "false"])
+def test_an_off_switch_that_says_no_turns_nothing_off(word: str) -> None:
+    """Set to a word for no, the variable leaves the tiled layout on."""
+    assert decide(amd(SGLANG_DSA_HIP_DISABLE_PRESHUFFLE=word)).chosen == "aiter-preshuffle"
+
+
+# --- aiter's gates
+
+
+@pytest.mark.parametrize(
+    ("generation", "triton", "new"),
+    [
+        ("fe927e8d", "3.4.9", False),
+        ("fe927e8d", "3.5.0", True),
+        ("fe927e8d", "3.6.0", True),
+        ("fe927e8d", "3.10.0", False),
+        ("914dcee3", "3.4.9", False),
+        ("914dcee3", "3.5.0rc1", True),
+        ("914dcee3", "3.5.0", True),
+        ("914dcee3", "3.10.0", True),
+        ("914dcee3", "no version", None),
+        ("914dcee3", None, None),
+    ],
+)
+def test_when_triton_is_new_to_the_logits_module(generation: str, triton: str | None, new: bool | None) -> None:
+    """fe927e8d compares text, 914dcee3 base versions; what cannot be compared is not known."""
+    assert has_new_triton(GENERATIONS[generation], triton) is new
+
+
+@pytest.mark.parametrize(
+    ("generation", "triton", "barred"),
+    [("fe927e8d", "3.3.1", False), ("fe927e8d", "3.4.0", True), ("fe927e8d", "3.5.0", False), ("fe927e8d", None, None)]
+    + [("914dcee3", triton, False) for triton in ("3.3.1", "3.4.0", None)],
+)
+def test_the_gap_of_triton_3_4(generation: str, triton: str | None, barred: bool | None) -> None:
+    """Only fe927e8d asserts at import, on Triton 3.4.x."""
+    assert in_triton_gap(GENERATIONS[generation], triton) is barred
+
+
+def test_an_aiter_without_a_gate_bars_no_triton() -> None:
+    """Before f061fba9 the package imports with any Triton, also one whose version is not known."""
+    for triton in ("3.0.0", "no version", None):
+        assert below_import_gate(GENERATIONS["a6bb4993"], triton) is False
+    assert below_import_gate(GENERATIONS["f061fba9"], None) is None
+
+
+@pytest.mark.parametrize(
+    ("generation", "required"),
+    [("f061fba9", "Triton >= 3.6.0"), ("3b2e6f48", "Triton >= 3.6.0, or AITER_USE_SYSTEM_TRITON=1")],
+)
+def test_what_an_import_gate_requires(generation: str, required: str) -> None:
+    """The way around the gate is told where there is one."""
+    barred = reason(decide(amd(triton="3.5.1", generation=generation)), "aiter-token", "aiter.import-barred")
+    assert barred.required == required
+
+
+UNKNOWN = sorted(set(GENERATIONS["04907edc"].__dataclass_fields__) - {"location", "wide_offsets", "logits_module"})
+
+
+@pytest.mark.parametrize("fact", UNKNOWN)
+@pytest.mark.parametrize("generation", ["fe927e8d", "a6bb4993", "3b2e6f48", "04907edc"])
+def test_a_fact_that_is_not_known_meets_no_row(generation: str, fact: str) -> None:
+    """Without any one fact of the source there is an answer, and no row is met that was not met with it."""
+    source = GENERATIONS[generation]
+    environs: tuple[dict[str, str], ...] = ({}, {AOT: "1"}, {"AITER_USE_SYSTEM_TRITON": "1"})
+    for arch, triton, environ in product(("gfx942", "gfx1151", "gfx1250"), ("3.3.1", "3.6.0", None), environs):
+        known = amd(arch, triton, generation, **environ)
+        if triton is None:
+            known = known.replace(triton=Package("triton", "found", None))
+        unknown = known.replace(aiter_source=replace(source, **{fact: None}))  # type: ignore[arg-type]  # any
+        assert met_rows(unknown) <= met_rows(known)
+        shared = fact not in ("store_preshuffle", "gather_preshuffle", "chunk_rule", "plain_pages")
+        for row in AITER_ROWS if shared and getattr(source, fact) is not None else ():
+            assert decide(unknown).verdict(row).verdict != "met"
+
+
+def test_an_old_triton_is_named_where_the_arch_would_do_and_the_arch_where_it_would_not() -> None:
+    """With a new Triton what keeps gluon from gfx1151 is the arch."""
+    decision = decide(amd("gfx1151", generation="04907edc"))
+    assert codes(decision, "aiter-preshuffle") == ["aiter.arch-not-gluon"]
+    assert reason(decision, "aiter-preshuffle", "aiter.arch-not-gluon").required == "one of gfx942, gfx950, gfx1250"
+
+
+def test_unsetting_the_aot_variable_helps_flat_pages_on_an_old_triton_only() -> None:
+    """On a new Triton gluon is active whatever the variable says."""
+    for triton, fix in (("3.4.0", f"unset {AOT}"), ("3.6.0", None)):
+        decision = decide(amd(triton=triton, generation="04907edc", **{**ESCAPED, AOT: "1"}))
+        assert reason(decision, "aiter-flat", "aiter.flat-reads-wrong").fix == fix
+    assert reason(decide(amd(triton="3.6.0")), "aiter-flat", "aiter.flat-reads-wrong").fix is None
+
+
+def test_a_shape_of_two_numbers_compiles_below_triton_3_6() -> None:
+    """What 914dcee3 wrote compiles on Triton 3.5.1 and not on 3.6.0."""
+    assert decide(amd(triton="3.5.1", generation="914dcee3")).chosen == "aiter-token"
+    assert codes(decide(amd(triton="3.6.0", generation="914dcee3")), "aiter-token") == ["aiter.does-not-compile"]
+
+
+# --- The plain kernel
+
+
+def measured() -> dict[str, dict[tuple[int, ...], bool]]:
+    """Return by arch with which Tritons the plain kernel of 04907edc was seen to compile."""
+    found: dict[str, dict[tuple[int, ...], bool]] = {}
+    for key, result in table().items():
+        if (key.commit, key.kernel) == ("04907edc", "plain"):
+            release = tuple(int(part) for part in key.triton.split("."))
+            found.setdefault(key.arch, {})[release] = result == "ok"
+    return found
+
+
+@pytest.mark.parametrize("arch", ["gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1102", "gfx1151", "gfx1200", "gfx1201"])
+def test_the_plain_kernel_compiles_where_it_was_measured_to(arch: str) -> None:
+    """The lowest Triton is the lowest that compiled it; one below is refused with that one as the fix."""
+    lowest = min(release for release, compiled in measured()[arch].items() if compiled)
+    minor = lowest[1]
+    for triton, compiles in ((f"3.{minor - 1}.1", False), (f"3.{minor}.0", True), (f"2.{minor + 1}.0", False)):
+        decision = decide(amd(arch, triton, "04907edc", **ESCAPED))
+        found = [each for each in decision.verdict("aiter-flat").reasons if each.code == "aiter.does-not-compile"]
+        refused = [] if compiles else [(f"Triton >= 3.{minor}.0", f'pip install "triton>=3.{minor}.0"')]
+        assert [(each.required, each.fix) for each in found] == refused
+        assert (decision.verdict("aiter-flat").verdict == "met") == compiles
+
+
+def test_an_arch_without_an_fp8_type_is_told_those_that_have_one() -> None:
+    """gfx1103 is in aiter's map and has no fp8 type there."""
+    found = reason(decide(amd("gfx1103", generation="04907edc")), "aiter-flat", "aiter.no-fp8-type")
+    assert found.required == f"one of {', '.join(GENERATIONS['04907edc'].fp8_archs or ())}"
+
+
+# --- The ahead-of-time bundle
+
+
+@pytest.mark.parametrize(
+    ("generation", "kernel", "size", "arch", "name"),
+    [
+        ("a6bb4993", "preshuffle", 64, "gfx942", "paged_mqa_logits_preshuffle_32x256x128_B64PFW2"),
+        ("a6bb4993", "preshuffle", 16, "gfx1100", "paged_mqa_logits_preshuffle_32x256x128_B16PFW2"),
+        ("a6bb4993", "base", 1, "gfx942", "paged_mqa_logits_32x256x128_B1PFW2"),
+        ("a6bb4993", "base", 1, "gfx1100", "paged_mqa_logits_32x256x128_B1PFW2"),
+        ("861b4c93", "preshuffle", 64, "gfx1250", "paged_mqa_logits_preshuffle_32x256x128_B64PFW2"),
+        ("04907edc", "preshuffle", 64, "gfx1250", "paged_mqa_logits_preshuffle_32x256x128_B64PFW4"),
+        ("04907edc", "preshuffle", 64, "gfx1100", "paged_mqa_logits_preshuffle_32x256x128_B64PFW2"),
+        ("04907edc", "base", 1, "gfx1250", "paged_mqa_logits_32x256x128_B1PFW1"),
+    ],
+)
+def test_the_name_of_an_ahead_of_time_kernel(generation: str, kernel: str, size: int, arch: str, name: str) -> None:
+    """The folder that aiter's loader asks for: heads, page size, and the waves of gfx1250."""
+    assert aot_kernel_name(GENERATIONS[generation], kernel, 32, size, arch) == name  # type: ignore[arg-type]  # above
+
+
+def test_the_row_of_tokens_looks_for_the_kernel_of_one_token() -> None:
+    """Whatever page size is asked for, aiter-token has pages of one."""
+    missing = reason(decide(amd(**{AOT: "1"}), Request(page_size=64)), "aiter-token", "aot.kernel-missing")
+    assert missing.observed == f"{AOT}=1 and no paged_mqa_logits_64x256x128_B1PFW2"
+
+
+@pytest.mark.parametrize(("arch", "other"), [("gfx942", "gfx950"), ("gfx950", "gfx942")])
+def test_a_kernel_for_another_arch_does_not_serve(arch: str, other: str) -> None:
+    """The path does not name the arch, so a bundle copied from another machine would be found."""
+    kernel = AotKernel("paged_mqa_logits_preshuffle_64x256x128_B64PFW2", complete=True, arch=other)
+    caps = amd(arch, **{AOT: "1"}).replace(aot_bundle=AotBundle("/aot", (kernel,)))
+    found = reason(decide(caps), "aiter-preshuffle", "aot.wrong-arch")
+    assert (found.observed, found.required) == (f"{kernel.name} for {other}", f"one for {arch}")
+
+
+@pytest.mark.parametrize("variable", ["AITER_TRITON_ONLY", "AITER_AOT_IMPORT"])
+def test_a_variable_that_trims_aiter_bars_every_row_of_it_until_it_is_unset(variable: str) -> None:
+    """The kernels' modules import from the package what it then lacks, so that no row of aiter is left."""
+    decision = decide(amd(generation="861b4c93", **{variable: "1"}))
+    assert met_rows(decision.caps) == {"portable", "reference"}
+    barred = reason(decision, "aiter-preshuffle", "aiter.import-trimmed")
+    assert (barred.observed, barred.fix) == (f"{variable}=1", f"unset {variable}")
+    steps = decision.smallest_fix("aiter-preshuffle")
+    assert steps is not None
+    assert [step.fix for step in steps] == [f"unset {variable}"]
+
+
+def test_a_variable_that_this_aiter_does_not_read_bars_nothing() -> None:
+    """AITER_TRITON_ONLY came with 315fb08e; before, it is a name like any other."""
+    assert met_rows(amd(generation="a6bb4993", AITER_TRITON_ONLY="1")) == met_rows(amd(generation="a6bb4993"))
