@@ -5,8 +5,10 @@ Kept apart from the records so that an engine's start-up never pays for it: only
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
+from reprlib import Repr
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from nsa_caps.capabilities import SCHEMA_VERSION, SnapshotError
@@ -15,6 +17,11 @@ from nsa_caps.frozen import field_names, is_record
 __all__ = ["from_plain", "to_plain"]
 
 T = TypeVar("T")
+
+# Deeper than any fact, and far from where Python's own reader and writer of JSON give up.
+_DEEPEST = 32
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = 60
 
 
 def to_plain(value: Any) -> Any:
@@ -57,6 +64,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     """Return `value` as the annotation `hint` has it."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
+        _expect_json(value, where)
         return value
     if origin in (Union, types.UnionType):
         return None if value is None else _union(args, value, where)
@@ -94,6 +102,17 @@ def _expect(value: Any, kind: Any, where: str) -> None:
         raise SnapshotError(f"{where}: holds {_short(value)}, needs {kind.__name__}")
 
 
+def _expect_json(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what `to_json` could not write, or not so that it is read back as the same."""
+    if depth > _DEEPEST:
+        raise SnapshotError(f"{where}: is nested deeper than {_DEEPEST} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SnapshotError(f"{where}: holds {value}, and JSON has finite numbers only")
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        _expect_json(item, where, depth + 1)
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    # Bounded in depth too: `repr` of a list in a list in a list ... is a RecursionError.
+    text = _REPR.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

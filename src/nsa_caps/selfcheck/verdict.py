@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping  # noqa: TC003 records.py resolves the annotations at run time
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from nsa_caps.frozen import dataclass, field
 from nsa_caps.pages import PageFormat  # noqa: TC001 as above
 
 __all__ = ["CAUSES", "Cause", "Mismatch", "RowKernels", "SelfCheck"]
@@ -22,7 +22,7 @@ CAUSES: Mapping[Cause, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RowKernels:
     """What is checked: the kernels of one row, which take what those of `nsa_caps.kernels.reference` take.
 
@@ -43,7 +43,7 @@ class RowKernels:
     logits_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Mismatch:
     """One step of a row that went wrong: the first token that differs, and what would explain all that do.
 
@@ -86,7 +86,7 @@ class Mismatch:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SelfCheck:
     """The verdict on one row on one device.
 
