@@ -20,7 +20,8 @@ def page_formats(draw: st.DrawFn) -> PageFormat:
     """Any valid format, of small pages."""
     order: Order = draw(st.sampled_from(get_args(Order)))
     step = 16 if order == "tiles" else 1
-    head_dim = draw(st.sampled_from([16, 64, 128]))
+    # 48 is no power of two, so that offsets cannot be put together by anything but sums.
+    head_dim = draw(st.sampled_from([16, 48, 64, 128]))
     quant_block_size = head_dim // draw(st.sampled_from([1, 2, 4]))
     packed = head_dim + 4 * head_dim // quant_block_size
     return PageFormat(
@@ -87,6 +88,12 @@ def test_only_the_tiled_order_has_a_tile(order: Order, tile: tuple[int, int] | N
     assert PageFormat(page_size=64, order=order).tile == tile
 
 
+@pytest.mark.parametrize(("dialect", "largest"), [("e4m3fn", 448.0), ("e4m3fnuz", 240.0)])
+def test_the_largest_number_of_a_dialect(dialect: Dialect, largest: float) -> None:
+    """e4m3fnuz, whose exponent bias is one higher, ends at 240."""
+    assert PageFormat(page_size=64, dialect=dialect).fp8_max == largest
+
+
 @given(page_formats(), page_formats())
 def test_formats_share_a_fingerprint_only_if_they_are_the_same(left: PageFormat, right: PageFormat) -> None:
     """Digest, fingerprint, equality and ``difference`` agree on whether two formats are one."""
@@ -151,6 +158,7 @@ def test_the_effect_of_scale_formats_depends_on_the_pair() -> None:
         ({"order": None}, "order"),
         ({"head_dim": -128}, "head_dim"),
         ({"head_dim": 6, "quant_block_size": 6}, "head_dim"),
+        ({"head_dim": 10, "quant_block_size": 10}, "head_dim"),
         ({"head_dim": 72, "quant_block_size": 72, "order": "tiles"}, "head_dim"),
         ({"quant_block_size": 96}, "quant_block_size"),
         ({"dialect": "e5m2"}, "dialect"),
@@ -172,18 +180,19 @@ def test_impossible_formats_are_refused_by_field(changes: dict[str, object], fie
 
 
 @pytest.mark.parametrize(
-    ("call", "field"),
+    ("call", "told"),
     [
-        (lambda fmt: fmt.key_offset(64, 0), "slot"),
-        (lambda fmt: fmt.key_offset(-1, 0), "slot"),
-        (lambda fmt: fmt.key_offset(0, 128), "dim"),
-        (lambda fmt: fmt.scale_offset(64), "slot"),
-        (lambda fmt: fmt.scale_offset(0, 1), "block"),
+        (lambda fmt: fmt.key_offset(64, 0), "slot=64: must be within 0 to 63"),
+        (lambda fmt: fmt.key_offset(1000, 0), "slot=1000: must be within 0 to 63"),
+        (lambda fmt: fmt.key_offset(-1, 0), "slot=-1: must be within 0 to 63"),
+        (lambda fmt: fmt.key_offset(0, 128), "dim=128: must be within 0 to 127"),
+        (lambda fmt: fmt.scale_offset(64), "slot=64: must be within 0 to 63"),
+        (lambda fmt: fmt.scale_offset(0, 1), "block=1: must be within 0 to 0"),
     ],
 )
-def test_places_outside_the_page_are_refused(call: object, field: str) -> None:
+def test_places_outside_the_page_are_refused(call: object, told: str) -> None:
     """An offset beyond the page would lie in another token's bytes."""
-    with pytest.raises(PageFormatError, match=f"^{field}="):
+    with pytest.raises(PageFormatError, match=f"^{told}$"):
         call(PageFormat(page_size=64))  # type: ignore[operator]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import ROWS, AotBundle, AotKernel, Capabilities, Device, Package, Request, decide
-from nsa_caps.aiter_gates import aot_kernel_name, below_import_gate, has_new_triton, in_triton_gap
+from nsa_caps.aiter_gates import aot_kernel_name, below_import_gate, has_new_triton, in_triton_gap, jit_runs
 from nsa_caps.capabilities import PLATFORMS
 from nsa_caps.testing import GENERATIONS
 
@@ -98,10 +98,30 @@ def test_the_head_counts_that_a_row_takes(row: str) -> None:
     assert met == [32, 64]
 
 
-def test_keys_are_whole_words() -> None:
-    """A key of 6 bytes would put its scales, which are fp32, at no multiple of 4."""
-    decision = decide(nvidia("sm_80"), Request(head_dim=6, quant_block_size=6))
-    assert codes(decision, "reference") == ["request.shape"]
+def test_the_shapes_that_plain_torch_takes() -> None:
+    """Whole scale blocks, and keys of whole words, behind which the scales lie."""
+    for head_dim, block in product(range(1, 41), range(1, 41)):
+        met = "reference" in met_rows(nvidia("sm_80"), Request(head_dim=head_dim, quant_block_size=block))
+        assert met == (head_dim % block == 0 and head_dim % 4 == 0), (head_dim, block)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (128, 64), (256, 128), (256, 256)])
+def test_the_shape_that_every_kernel_takes(shape: tuple[int, int]) -> None:
+    """128 dimensions under one scale, and no other shape, larger or smaller."""
+    decision = decide(amd(), Request(head_dim=shape[0], quant_block_size=shape[1]))
+    assert all("request.shape" in codes(decision, row.name) for row in ROWS if row.name != "reference")
+
+
+def test_one_unmet_reason_outweighs_any_unknown() -> None:
+    """48 heads are not known to run, and a page of 48 is known not to."""
+    unknown, unmet = Request(heads=48), Request(heads=48, page_size=48)
+    assert decide(amd(), unknown).verdict("aiter-preshuffle").verdict == "unknown"
+    assert decide(amd(), unmet).verdict("aiter-preshuffle").verdict == "unmet"
+
+
+def test_a_decision_is_shown_without_the_table_that_it_was_made_over() -> None:
+    """A log line holds the verdicts, not forty functions."""
+    assert "function" not in repr(decide(amd()))
 
 
 def met_rows(caps: Capabilities, request: Request | None = None) -> set[str]:
@@ -121,12 +141,22 @@ def test_the_compute_capabilities_that_a_row_takes() -> None:
         assert "reference" in rows
 
 
+def gpus(*archs: str) -> Capabilities:
+    """Return an NVIDIA machine whose GPUs were each read in a place of its own."""
+    devices = (Device(index, arch, f"NVML: device {index}") for index, arch in enumerate(archs))
+    return nvidia(*archs).replace(devices=tuple(devices))
+
+
 def test_a_reason_names_the_gpu_that_it_is_about() -> None:
-    """Of two GPUs the one that a row cannot use is named, where it was read, and hidden by the fix."""
-    devices = (Device(0, "sm_90", "NVML: device 0"), Device(1, "sm_80", "NVML: device 1"))
-    found = reason(decide(nvidia("sm_90").replace(devices=devices)), "deepgemm", "device.arch")
-    assert (found.observed, found.source) == ("sm_80", "NVML: device 1")
+    """Of several GPUs those that a row cannot use are named, the first where it was read, and hidden by the fix."""
+    found = reason(decide(gpus("sm_100", "sm_80", "sm_75")), "deepgemm", "device.arch")
+    assert (found.observed, found.source) == ("sm_80, sm_75", "NVML: device 1")
     assert found.fix == "export CUDA_VISIBLE_DEVICES=0"
+
+
+def test_hiding_gpus_is_a_fix_where_one_arch_would_remain() -> None:
+    """With sm_90 and sm_100 beside it, it is for the user to say which shall stay."""
+    assert reason(decide(gpus("sm_90", "sm_100", "sm_80")), "deepgemm", "device.arch").fix is None
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
@@ -141,6 +171,7 @@ def test_gpus_of_two_dialects_can_be_shown_one_kind_at_a_time() -> None:
     """Either kind may be the one to keep: each is a fix."""
     caps = capabilities(Machine(platform="rocm", archs=("gfx942", "gfx950"), triton="3.6.0"))
     found = reason(decide(caps), "reference", "device.dialects")
+    assert found.observed == "gfx942, gfx950"
     assert [change.value for change in found.changes] == ["0", "1"]
 
 
@@ -178,8 +209,15 @@ def test_when_triton_is_new_to_the_logits_module(generation: str, triton: str | 
 
 @pytest.mark.parametrize(
     ("generation", "triton", "barred"),
-    [("fe927e8d", "3.3.1", False), ("fe927e8d", "3.4.0", True), ("fe927e8d", "3.5.0", False), ("fe927e8d", None, None)]
-    + [("914dcee3", triton, False) for triton in ("3.3.1", "3.4.0", None)],
+    [
+        ("fe927e8d", "3.3.1", False),
+        ("fe927e8d", "3.4.0", True),
+        ("fe927e8d", "3.4.1", True),
+        ("fe927e8d", "3.5.0", False),
+        ("fe927e8d", None, None),
+        ("914dcee3", "3.4.0", False),
+        ("914dcee3", None, False),
+    ],
 )
 def test_the_gap_of_triton_3_4(generation: str, triton: str | None, barred: bool | None) -> None:
     """Only fe927e8d asserts at import, on Triton 3.4.x."""
@@ -223,11 +261,27 @@ def test_a_fact_that_is_not_known_meets_no_row(generation: str, fact: str) -> No
             assert decide(unknown).verdict(row).verdict != "met"
 
 
+def test_whether_a_kernel_is_compiled_in_place_may_not_be_known() -> None:
+    """Without the fact that says what the ahead-of-time variable does, it is neither yes nor no."""
+    source = replace(GENERATIONS["a6bb4993"], aot_stops_jit=None)
+    assert jit_runs(amd().replace(aiter_source=source)) is None
+    assert jit_runs(amd()) is True
+
+
 def test_an_old_triton_is_named_where_the_arch_would_do_and_the_arch_where_it_would_not() -> None:
     """With a new Triton what keeps gluon from gfx1151 is the arch."""
     decision = decide(amd("gfx1151", generation="04907edc"))
     assert codes(decision, "aiter-preshuffle") == ["aiter.arch-not-gluon"]
-    assert reason(decision, "aiter-preshuffle", "aiter.arch-not-gluon").required == "one of gfx942, gfx950, gfx1250"
+    found = reason(decision, "aiter-preshuffle", "aiter.arch-not-gluon")
+    assert (found.required, found.fix) == ("one of gfx942, gfx950, gfx1250", None)
+
+
+def test_an_arch_that_aiter_does_not_know_is_mended_where_it_came_from() -> None:
+    """Named by GPU_ARCHS, unset it; printed by rocminfo, a newer aiter may know it."""
+    named = reason(decide(amd(GPU_ARCHS="GFX942")), "aiter-token", "aiter.unknown-arch")
+    assert named.fix == "unset GPU_ARCHS"
+    printed = reason(decide(amd().replace(rocminfo_arch="gfx1036")), "aiter-token", "aiter.unknown-arch")
+    assert [change.kind for change in printed.changes] == ["aiter"]
 
 
 def test_unsetting_the_aot_variable_helps_flat_pages_on_an_old_triton_only() -> None:
@@ -241,7 +295,8 @@ def test_unsetting_the_aot_variable_helps_flat_pages_on_an_old_triton_only() -> 
 def test_a_shape_of_two_numbers_compiles_below_triton_3_6() -> None:
     """What 914dcee3 wrote compiles on Triton 3.5.1 and not on 3.6.0."""
     assert decide(amd(triton="3.5.1", generation="914dcee3")).chosen == "aiter-token"
-    assert codes(decide(amd(triton="3.6.0", generation="914dcee3")), "aiter-token") == ["aiter.does-not-compile"]
+    for triton in ("3.6", "3.6.0"):
+        assert codes(decide(amd(triton=triton, generation="914dcee3")), "aiter-token") == ["aiter.does-not-compile"]
 
 
 # --- The plain kernel

@@ -130,6 +130,8 @@ def test_nothing_set_is_every_default(engine: str) -> None:
     assert {name: switch.value for name, switch in resolved.items()} == {row.name: row.default for row in SWITCHES}
     assert {switch.variable for switch in resolved.values()} == {None}
     assert left == ()
+    # An engine that sets nothing gets no fast row of aiter's, no third party's code and nothing forced.
+    assert {switch.value for switch in resolved.values()} == {False, ""}
 
 
 def test_an_engines_variables_are_its_own() -> None:
@@ -149,6 +151,16 @@ def test_our_own_switch_comes_before_the_engines() -> None:
         ("SGLANG_USE_AITER", "is set to '1' too and not read: NSA_CAPS_USE_AITER comes first")
     ]
     assert notes("sglang", NSA_CAPS_USE_AITER="1", SGLANG_USE_AITER="1") == []
+    assert [variable for variable, _ in notes("sglang", NSA_CAPS_USE_AITER="1", SGLANG_USE_AITER="0")] == [
+        "SGLANG_USE_AITER"
+    ]
+
+
+def test_every_variable_that_is_not_read_is_noted() -> None:
+    """Where the first of three variables decides, both of the others are told."""
+    found = notes("sglang", NSA_CAPS_DISABLE_PRESHUFFLE="1", **{NEW_NAME: "0", OLD_NAME: "no"})
+    assert [variable for variable, _ in found] == [NEW_NAME, OLD_NAME]
+    assert all("NSA_CAPS_DISABLE_PRESHUFFLE comes first" in text for _, text in found)
 
 
 def test_our_own_switch_that_cannot_be_read_leaves_the_engines() -> None:
@@ -189,7 +201,7 @@ def test_a_value_that_aiter_and_sglang_read_differently(word: str) -> None:
     """AOT=true is false to aiter and true to SGLang: a note where SGLang runs, and none elsewhere."""
     text = f"{word!r} is false to aiter AOT variable and true to SGLang get_bool_env_var"
     assert notes("sglang", **{AOT: word}) == [(AOT, text)]
-    assert notes("vllm", **{AOT: word}) == []
+    assert notes("vllm", **{AOT: word}) == notes("generic", **{AOT: word}) == []
 
 
 @pytest.mark.parametrize("word", ["1", "0", "false"])
@@ -248,6 +260,7 @@ def test_the_variables_are_those_of_the_readings() -> None:
         ("use_aiter", "generic", None, "NSA_CAPS_USE_AITER"),
         ("use_aiter", "sglang", "NSA_CAPS_USE_AITER", "NSA_CAPS_USE_AITER"),
         ("disable_preshuffle", "sglang", OLD_NAME, OLD_NAME),
+        ("disable_preshuffle", "sglang", None, NEW_NAME),
         ("aiter_aot", "vllm", None, AOT),
         ("row", "sglang", None, "NSA_CAPS_ROW"),
     ],
