@@ -109,6 +109,13 @@ def test_a_fix_is_offered_only_where_it_brings_the_same_pages(tmp_path: Path, ne
     assert apart.fix == ()
 
 
+def test_on_another_platform_nothing_else_matters(tmp_path: Path, new: Stance) -> None:
+    """Of a row of another platform only that is told, though its packages are missing as well."""
+    hopper = stance_of(decide(probe(machine(tmp_path / "h", platform="cuda", archs=["sm_90"], deep_gemm="2.1.0"))))
+    (reason,) = apart_from(hopper, new).reasons
+    assert reason.endswith("[platform.mismatch]")
+
+
 def test_a_stance_travels_as_json(new: Stance, old: Stance) -> None:
     """What is read back is what was sent, also of a machine without a row."""
     without = stance_of(decide(Capabilities()))

@@ -216,6 +216,20 @@ def test_where_something_was_read_makes_no_other_kind(caps: dict[str, Capabiliti
     assert [party.names for group in fleet.groups for party in group.parties] == [("a", "b"), ("c",)]
 
 
+def test_what_third_parties_found_makes_another_kind(caps: dict[str, Capabilities]) -> None:
+    """A third party's probe may call anything `source`: its findings count whole, as its rows may ask for them."""
+    machines = [(name, caps["new"].replace(extras={"party": {"source": name}}).to_dict()) for name in ("a", "b", "b")]
+    fleet = compare(machines, Request())
+    assert [party.names for group in fleet.groups for party in group.parties] == [("b", "b"), ("a",)]
+
+
+def test_names_are_kept_up_to_a_thousand(caps: dict[str, Capabilities]) -> None:
+    """Of each kind all machines are counted, and the first thousand named."""
+    one = caps["new"].to_dict()
+    (group,) = compare(((str(number), one) for number in range(1500)), Request()).groups
+    assert (group.count, len(group.parties[0].names)) == (1500, 1000)
+
+
 def test_a_machine_whose_row_is_misspelled_does_not_stop_the_others(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str]
 ) -> None:
