@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from asyncio import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -455,7 +456,8 @@ def test_a_version_that_would_have_to_be_run(whole: Host, tmp_path: Path, text: 
 )
 def test_any_value_of_any_variable(whole: Host, value: str) -> None:
     """Any text in any variable leaves an answer that a terminal can print: long, torn, coloured, or not text at all."""
-    visible = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+    visible = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
+        "HSA_OVERRIDE_GFX_VERSION", "HSA_OVERRIDE_GFX_VERSION_2")  # fmt: skip
     for variable in (*VARIABLES, *visible):
         if variable in ("NSA_CAPS_ROW", "NSA_CAPS_PLUGINS"):
             continue
@@ -532,7 +534,22 @@ def asserting(_: Host) -> dict[str, Any]:
     raise AssertionError
 
 
-@pytest.mark.parametrize("bad", [raising, leaving, recursing, asserting])
+def cancelled(_: Host) -> dict[str, Any]:
+    """Raise what is no Exception."""
+    raise CancelledError
+
+
+def speechless(_: Host) -> dict[str, Any]:
+    """Raise an error that cannot be told."""
+
+    class SpeechlessError(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    raise SpeechlessError
+
+
+@pytest.mark.parametrize("bad", [raising, leaving, recursing, asserting, cancelled, speechless])
 def test_a_probe_that_fails_is_named(bad: Callable[[Host], dict[str, Any]]) -> None:
     """A third party's probe that fails, even by leaving the process, is named in a note and takes nothing with it."""
     caps = found(bad)

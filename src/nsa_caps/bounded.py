@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PATIENCE", "bounded"]
+__all__ = ["PATIENCE", "bounded", "describe"]
 
 PATIENCE = 5.0
 """Seconds that a third party's probe, or the import of one, is waited for."""
@@ -42,3 +42,12 @@ def bounded(call: Callable[[], T], seconds: float) -> T:
     if error is not None:
         raise error
     return value  # type: ignore[return-value]  # without an error it is call's own
+
+
+def describe(error: BaseException) -> str:
+    """Return an error's type and text; a third party's may fail to tell its own."""
+    try:
+        text = str(error)
+    except Exception as second:  # noqa: BLE001 whatever it fails with is what there is to tell
+        text = f"whose text is a {type(second).__name__}"
+    return f"{type(error).__name__}: {text}"

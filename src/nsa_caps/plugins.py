@@ -6,7 +6,7 @@ from typing import Any
 
 from importlib_metadata import entry_points
 
-from nsa_caps.bounded import PATIENCE, bounded
+from nsa_caps.bounded import PATIENCE, bounded, describe
 from nsa_caps.capabilities import Note
 
 __all__ = ["load_plugins"]
@@ -24,7 +24,9 @@ def load_plugins(group: str, notes: list[Note], patience: float | None = None) -
     for entry in entry_points(group=group):
         try:
             loaded.append(bounded(entry.load, PATIENCE if patience is None else patience))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 a plugin may fail in any way, and none is fatal
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 a plugin may fail in any way, and none is fatal
             source = f"{entry.dist.name if entry.dist else 'unknown distribution'}: {entry.value}"
-            notes.append(Note("plugins", source, f"did not load: {type(error).__name__}: {error}"))
+            notes.append(Note("plugins", source, f"did not load: {describe(error)}"))
     return loaded

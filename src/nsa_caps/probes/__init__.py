@@ -128,14 +128,19 @@ def _run(
     patience: float | None,
 ) -> None:
     """Add what one probe finds; whatever it does wrong becomes a note that names it."""
-    name = getattr(each, "__qualname__", type(each).__qualname__)
+    name = getattr(each, "__qualname__", None)
+    name = name if isinstance(name, str) else type(each).__qualname__
     try:
         found = dict(each(host)) if each in BUILT_IN else _ask(each, host, patience)
         notes.extend(found.pop("notes", ()))
         extras.update(found.pop("extras", {}))
-    # A third party's SystemExit must not end the engine.
-    except (Exception, SystemExit) as error:  # noqa: BLE001 a probe may fail in any way, and none is fatal
-        notes.append(Note(name, f"probe {name}", f"failed with {type(error).__name__}: {error}"))
+    except KeyboardInterrupt:
+        raise
+    # A third party's SystemExit must not end the engine, nor its CancelledError its event loop.
+    except BaseException as error:  # noqa: BLE001 a probe may fail in any way, and none is fatal
+        from nsa_caps.bounded import describe  # noqa: PLC0415 as in _ask
+
+        notes.append(Note(name, f"probe {name}", f"failed with {describe(error)}"))
         return
     notes.extend(
         Note(name, f"probe {name}", f"returned {field!r}, which is no field that a probe may set")
