@@ -41,6 +41,7 @@ CLASSES: Mapping[str, Class] = {
     "aiter.import-barred": Class(
         "aiter's own minimum of Triton, below which nothing of it can be imported", ("sglang#37451", "sglang#36555")
     ),
+    "aiter.import-trimmed": Class("the variables that keep the kernels out of what `import aiter` brings"),
     "triton.too-old": Class(
         "that aiter takes only `1` for its ahead-of-time variable: `true` turns SGLang's gate on and aiter's not",
         ("sglang#25205",),
@@ -141,6 +142,7 @@ ROCM_VARIABLES = tuple(
         {AOT: "1"},
         {AOT: "true"},
         {"AITER_USE_SYSTEM_TRITON": "1"},
+        {"AITER_TRITON_ONLY": "1"},
     )
 )
 OTHERS = {"sglang": "VLLM", "vllm": "SGLANG"}
