@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
+from functools import cache
 from reprlib import Repr
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -48,7 +49,7 @@ def from_plain(kind: type[T], document: Any, where: str = "snapshot") -> T:
             f"{where}: schema_version is {_short(document['schema_version'])}, this release reads {SCHEMA_VERSION};"
             " make the snapshot and read it with the same release of nsa_caps"
         )
-    hints = get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
     names = field_names(kind)
     unknown = sorted(set(document) - set(names))
     if unknown:
@@ -58,6 +59,12 @@ def from_plain(kind: type[T], document: Any, where: str = "snapshot") -> T:
         return kind(**values)
     except TypeError as error:
         raise SnapshotError(f"{where}: {error}") from error
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return a record's annotations; to resolve them takes longer than everything else about reading one."""
+    return get_type_hints(kind)
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

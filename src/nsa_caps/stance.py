@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Fact", "FactDifference", "RowStance", "Stance", "fact_differences", "stance_of"]
 
 
-# Beside these no other reason matters.
+# Beside these no other reason matters, and no change removes them.
 _OUT_OF_REACH = ("platform.mismatch", "row.not-in-request")
 
 
@@ -156,8 +156,9 @@ def stance_of(decision: Decision, error: str | None = None) -> Stance:
 def _row_stance(decision: Decision, row: Row) -> RowStance:
     verdict, pages = decision.verdict(row.name), page_format(decision.caps, decision.request, row)
     usable = pages is not None and (verdict.verdict == "met" or decision.chosen == row.name)
-    steps = decision.smallest_fix(row.name)
-    reasons = [reason for reason in verdict.reasons if reason.code in _OUT_OF_REACH] or verdict.reasons
+    out_of_reach = [reason for reason in verdict.reasons if reason.code in _OUT_OF_REACH]
+    # The search for a fix would find none.
+    steps = None if out_of_reach else decision.smallest_fix(row.name)
     caps, request = decision.caps, decision.request
     for change in (step.changes[0] for step in steps or ()):
         caps, request = change.apply(caps, request)
@@ -165,7 +166,7 @@ def _row_stance(decision: Decision, row: Row) -> RowStance:
         row=row.name,
         usable=usable,
         format=pages,
-        reasons=tuple(f"{reason} [{reason.code}]" for reason in reasons),
+        reasons=tuple(f"{reason} [{reason.code}]" for reason in out_of_reach or verdict.reasons),
         fix=None if steps is None else tuple(step.fix or "" for step in steps),
         fixed=None if steps is None else page_format(caps, request, row),
     )
