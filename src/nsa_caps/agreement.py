@@ -118,8 +118,16 @@ def _key(stance: Stance) -> Hashable:
 
 def _stance(layout: IndexerLayout | BaseException) -> Stance:
     if isinstance(layout, BaseException) and not isinstance(layout, NoUsableLayoutError):
-        return Stance(None, None, 1, error=f"no layout: {type(layout).__name__}: {' '.join(str(layout).split())}")
-    return stance_of(layout.decision)
+        return _failed(layout)
+    try:
+        return stance_of(layout.decision)
+    # A third party's row may raise when it is asked for a fix, while the other ranks wait for what this one has to say.
+    except Exception as error:  # noqa: BLE001 all ranks are told
+        return _failed(error)
+
+
+def _failed(error: BaseException) -> Stance:
+    return Stance(None, None, 1, error=f"no layout: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _shared(stances: Sequence[Stance]) -> tuple[str, PageFormat] | None:
@@ -145,7 +153,7 @@ def _decide_again(layout: IndexerLayout, shared: tuple[str, PageFormat]) -> Inde
 
 def _message_lines(groups: tuple[Group, ...], shared: tuple[str, PageFormat] | None, *, strict: bool) -> Iterator[Line]:
     count = sum(group.count for group in groups)
-    yield ((f"{count} ranks would lay out the indexer's pages in {len(groups)} ways:", "bad"),)
+    yield ((f"{count:,} ranks do not agree on the layout of the indexer's pages:", "bad"),)
     yield from apart_lines(groups)
     yield ()
     if shared is not None and strict:

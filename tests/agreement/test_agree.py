@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 import nsa_caps
+from nsa_caps.agreement_wire import Wire
 from nsa_caps.testing import machine
 
 from .jobs import ROOT, environ, outcomes, play, torchrun, write_plan
@@ -314,6 +316,23 @@ def test_where_all_agree_one_collective_of_32_bytes_is_all(tmp_path: Path, monke
         monkeypatch.delattr(dist, name)
     assert nsa_caps.agree(layout) is layout
     assert given == [32]
+
+
+@pytest.mark.usefixtures("single")
+def test_a_row_that_raises_is_told_and_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A third party's row that fails when it is asked for a fix is an error of its rank, told to all."""
+
+    def broken(caps: nsa_caps.Capabilities, _: nsa_caps.Request) -> None:
+        if caps.triton.source == "what-if":
+            raise ZeroDivisionError("of a plugin")
+
+    caps = nsa_caps.probe(machine(tmp_path, **OLD))
+    rows = (replace(nsa_caps.ROWS[0], requirements=(*nsa_caps.ROWS[0].requirements, broken)), *nsa_caps.ROWS[1:])
+    layout = nsa_caps.select_indexer_layout(caps, rows=rows)
+    # One rank alone agrees with itself before anything is asked.
+    monkeypatch.setattr(Wire, "all_same", lambda *_: False)
+    with pytest.raises(nsa_caps.LayoutMismatchError, match="no layout: ZeroDivisionError: of a plugin"):
+        nsa_caps.agree(layout, mode="common")
 
 
 @pytest.mark.usefixtures("single")
