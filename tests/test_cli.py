@@ -111,6 +111,17 @@ def test_require_takes_the_page_size_that_the_engine_will_ask_for(host: Host) ->
     assert main(["require", "portable", "--page-size", "64"], host=host) == 0
 
 
+def test_an_image_is_asked_about_gpus_that_its_builder_lacks(tmp_path: Path) -> None:
+    """Where an image is built there is no GPU: `require` and `why` take the changes that `what-if` takes."""
+    environ = {"SGLANG_USE_AITER": "1"}
+    builder = machine(tmp_path, archs=(), triton="3.6.0", aiter="a6bb4993", environ=environ)
+    for command in ("require", "why"):
+        assert main([command, "aiter-preshuffle"], host=builder) == 1
+        assert main([command, "aiter-preshuffle", "--arch", "gfx942"], host=builder) == 0
+        assert main([command, "aiter-preshuffle", "--arch", "gfx90a"], host=builder) == 1
+        assert main([command, "aiter-preshuffle", "--arch", "gfx942", "--triton", "3.4.0"], host=builder) == 1
+
+
 def test_a_forced_row_is_no_yes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A row that runs by force alone does not satisfy `require`, and warns nobody on stdout."""
     environ = {"SGLANG_USE_AITER": "1", "NSA_CAPS_ROW": "aiter-preshuffle", "NSA_CAPS_ROW_FORCE": "1"}

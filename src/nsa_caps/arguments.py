@@ -60,7 +60,8 @@ def parser() -> argparse.ArgumentParser:
     }
     for name in ("why", "require"):
         added[name].add_argument("row", metavar="ROW", help="the row's name")
-    _add_changes(added["what-if"])
+    for name in ("what-if", "why", "require"):
+        _add_changes(added[name])
     selfcheck = added["selfcheck"]
     selfcheck.add_argument("--device", metavar="D", help="a torch device, such as cuda:1 (the GPU if there is one)")
     selfcheck.add_argument(
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _add_changes(what_if: argparse.ArgumentParser) -> None:
+def _add_changes(command: argparse.ArgumentParser) -> None:
     for option, parse, value, text in (
         ("--triton", _triton, "VERSION", "with this Triton"),
         ("--arch", _arch, "ARCH", "on GPUs of this arch, such as gfx950 or sm_90"),
@@ -81,7 +82,7 @@ def _add_changes(what_if: argparse.ArgumentParser) -> None:
         ("--set", _set, "NAME=VALUE", "with this variable set"),
         ("--unset", _unset, "NAME", "with this variable not set"),
     ):
-        what_if.add_argument(option, action="append", dest="changes", type=parse, metavar=value, help=text)
+        command.add_argument(option, action="append", dest="changes", type=parse, metavar=value, help=text)
 
 
 def _triton(text: str) -> Change:

@@ -58,6 +58,13 @@ class _Question(NamedTuple):
     def decide(self) -> Decision:
         return decide(self.caps, self.request, self.rows)
 
+    def changed(self) -> _Question:
+        """Return the question about the machine as it would be after the changes that were given."""
+        caps, request = self.caps, self.request
+        for change in self.options.changes:
+            caps, request = change.apply(caps, request)
+        return self._replace(caps=caps, request=request)
+
 
 class _Answer(NamedTuple):
     """An exit code and what goes to stdout: a document, or lines, with the machine whose notes go to stderr."""
@@ -153,18 +160,16 @@ def _what_if(question: _Question) -> _Answer:
     changes: list[Change] = question.options.changes
     if not changes:
         raise UsageError("what-if needs a change: --triton, --arch, --aiter, --set or --unset")
-    before = question.decide()
-    caps, request = question.caps, question.request
-    for change in changes:
-        caps, request = change.apply(caps, request)
-    decision = decide(caps, request, question.rows)
+    before, question = question.decide(), question.changed()
+    decision = question.decide()
     code = _NO if decision.chosen is None else _YES
     if question.options.json:
-        return _Answer(code, what_if_document(decision, changes, before), caps)
-    return _Answer(code, what_if_lines(decision, changes, before), caps)
+        return _Answer(code, what_if_document(decision, changes, before), question.caps)
+    return _Answer(code, what_if_lines(decision, changes, before), question.caps)
 
 
 def _row(question: _Question) -> _Answer:
+    question = question.changed()
     decision, row = question.decide(), question.options.row
     decision.verdict(row)
     code = _YES if decision.chosen == row and not decision.forced else _NO
