@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.kernels.targets import TARGETS
 
-TARGETS = ["gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1151", "gfx1200", "gfx1250", "sm_80", "sm_90", "sm_100"]
-KERNELS = {"_gather_kernel", "_store_kernel", "_quantise_kernel"}
+KERNELS = {"gather_kernel", "store_kernel", "quantise_kernel"}
 
 
 # Folders that each hold another Triton: pip install --no-deps --target FOLDER triton==3.5.1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from tests.kernels.logits_cases import Case, assert_scores, make_case
+from tests.kernels.targets import TARGETS
 
 from nsa_caps.kernels import reference_logits
 from nsa_caps.kernels.checks import KernelArgumentError
@@ -34,7 +35,6 @@ FORMATS = [
         PageFormat(page_size=page_size, order=order, dialect="e4m3fnuz", scale_format="ue8m0_packed", row_stride=144),
     )
 ]
-TARGETS = ["gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1151", "gfx1200", "gfx1250", "sm_80", "sm_90", "sm_100"]
 # Tokens beyond a context are garbage, which the kernel multiplies and throws away; numpy, in the interpreter, objects.
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
 # fp8 matrix units keep some 13 bits of a sum; the interpreter and fp16 products keep fp32.
