@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.kernels import fake_packages
-from tests.kernels.fake_packages import NEW_LOGITS, OLD_LOGITS, lay_out
 
 from nsa_caps import selfcheck
 from nsa_caps.kernels import portable
 from nsa_caps.pages import PageFormat
+from tests.kernels import fake_packages
+from tests.kernels.fake_packages import NEW_LOGITS, OLD_LOGITS, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.kernels.targets import TARGETS
 
 KERNELS = {"gather_kernel", "store_kernel", "quantise_kernel"}

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tests.kernels.logits_cases import Case, assert_scores, make_case
-from tests.kernels.targets import TARGETS
 
 from nsa_caps.kernels import reference_logits
 from nsa_caps.kernels.checks import KernelArgumentError
 from nsa_caps.kernels.portable_logits import logits
 from nsa_caps.kernels.portable_logits_tuning import FP8_DOTS, Tuning, has_fp8_dot
 from nsa_caps.pages import Order, PageFormat
+from tests.kernels.logits_cases import Case, assert_scores, make_case
+from tests.kernels.targets import TARGETS
 
 if TYPE_CHECKING:
     from nsa_caps.pages import Dialect

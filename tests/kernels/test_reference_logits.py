@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from tests.kernels.logits_cases import assert_scores, make_case
 
 from nsa_caps.kernels.checks import KernelArgumentError
 from nsa_caps.kernels.reference_logits import logits
 from nsa_caps.pages import Order, PageFormat
+from tests.kernels.logits_cases import assert_scores, make_case
 
 PAGES: list[tuple[int, Order]] = [(1, "flat"), (16, "flat"), (16, "tiles"), (64, "flat"), (64, "tiles"), (128, "tiles")]
 FORMATS = [
