@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="a folder with wheels of SGLang and vLLM; runs the tests that hold this library against their own gates",
     )
+    parser.addoption("--pyright", action="store_true", help="run the tests that need pyright")
 
 
 @pytest.fixture(scope="session")
