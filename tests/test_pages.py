@@ -204,6 +204,12 @@ def test_foreign_records_are_refused(change: dict[str, object]) -> None:
         PageFormat.from_dict(record)
 
 
+def test_a_format_is_made_by_names() -> None:
+    """Four of the fields are numbers: by place they could be taken for each other."""
+    with pytest.raises(TypeError):
+        PageFormat(64, "flat", 128)  # type: ignore[call-arg]  # that is the point
+
+
 def test_records_without_a_field_are_refused() -> None:
     """No default stands in for what a record does not say."""
     record = PageFormat(page_size=64).to_dict()

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import ROWS, AotBundle, AotKernel, Capabilities, Device, Package, Request, decide
-from nsa_caps.aiter_gates import aot_kernel_name, below_import_gate, has_new_triton, in_triton_gap, jit_runs
+from nsa_caps.aiter_gates import (
+    aot_kernel_name,
+    below_import_gate,
+    has_new_triton,
+    in_triton_gap,
+    jit_runs,
+    no_compile_reason,
+)
 from nsa_caps.capabilities import PLATFORMS
 from nsa_caps.testing import GENERATIONS
 
@@ -76,6 +83,7 @@ BEST = {
         ("portable", lambda size: size in (1, 16, 32, 64, 128, 256)),
         ("reference", lambda _: True),
     ],
+    ids=BEST,
 )
 def test_the_page_sizes_that_a_row_takes(row: str, takes: Callable[[int], bool]) -> None:
     """Of all sizes to 1,100 a row takes exactly those that its kernels do, and its verdict carries the size asked."""
@@ -276,6 +284,13 @@ def test_an_old_triton_is_named_where_the_arch_would_do_and_the_arch_where_it_wo
     assert (found.required, found.fix) == ("one of gfx942, gfx950, gfx1250", None)
 
 
+def test_a_newer_aiter_helps_the_arch_alone_that_it_brought() -> None:
+    """861b4c93 brought gfx1250 to the gluon kernels, and neither gfx90a nor gfx1151."""
+    for arch, helped in (("gfx90a", False), ("gfx1151", False), ("gfx1250", True)):
+        found = reason(decide(amd(arch, triton="3.7.0")), "aiter-token", "aiter.arch-not-gluon")
+        assert bool(found.changes) == helped
+
+
 def test_an_arch_that_aiter_does_not_know_is_mended_where_it_came_from() -> None:
     """Named by GPU_ARCHS, unset it; printed by rocminfo, a newer aiter may know it."""
     named = reason(decide(amd(GPU_ARCHS="GFX942")), "aiter-token", "aiter.unknown-arch")
@@ -297,6 +312,28 @@ def test_a_shape_of_two_numbers_compiles_below_triton_3_6() -> None:
     assert decide(amd(triton="3.5.1", generation="914dcee3")).chosen == "aiter-token"
     for triton in ("3.6", "3.6.0"):
         assert codes(decide(amd(triton=triton, generation="914dcee3")), "aiter-token") == ["aiter.does-not-compile"]
+
+
+@pytest.mark.parametrize(("triton", "compiles"), [("3.6.9", False), ("3.7", True), ("3.7.0", True)])
+def test_gfx1250_compiles_from_triton_3_7_on(triton: str, compiles: bool) -> None:
+    """However many numbers the version has."""
+    refused = no_compile_reason(amd("gfx1250", triton, "861b4c93"), "preshuffle", "gfx1250")
+    assert (refused is None) == compiles
+
+
+def test_what_compiles_is_not_told_of_a_triton_that_is_not_known() -> None:
+    """Whether a version is known is another requirement's to say."""
+    caps = amd("gfx1250", generation="914dcee3").replace(triton=Package("triton", "found", None))
+    assert no_compile_reason(caps, "base", "gfx1250") is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "source"), [({"GPU_ARCHS": "gfx950"}, "GPU_ARCHS"), ({}, "the first GPU that rocminfo prints")]
+)
+def test_where_aiter_takes_its_arch_from(environ: dict[str, str], source: str) -> None:
+    """The reason names the variable, or the tool, by which another GPU came in."""
+    caps = amd(**environ).replace(rocminfo_arch="gfx950")
+    assert reason(decide(caps), "aiter-token", "aiter.arch-differs").source == source
 
 
 # --- The plain kernel
