@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 __all__ = ["base_version", "parse_version", "without_local"]
 
@@ -14,8 +12,6 @@ __all__ = ["base_version", "parse_version", "without_local"]
 @lru_cache(maxsize=256)
 def parse_version(text: str | None) -> Version | None:
     """Return the version, or None where the text is none (`unknown`, empty, absent)."""
-    from packaging.version import InvalidVersion, Version  # noqa: PLC0415 3 ms, where no version is compared
-
     try:
         return Version(text) if text else None
     except InvalidVersion:
