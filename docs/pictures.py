@@ -1,0 +1,244 @@
+"""Draws the pictures of the docs, from what they show; with `--check`, fails where they differ.
+
+Run as `python docs/pictures.py [--check]`. `fleet.svg` is drawn by `benchmarks/fleet.py`, which measures as well.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from nsa_caps import Capabilities, PageFormat, probe
+from nsa_caps.matrix import matrix
+from nsa_caps.pages import TILE
+from nsa_caps.svg import draw, escaped, picture, text_at
+from nsa_caps.testing import named_machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nsa_caps.pages import Order
+
+DOCS = Path(__file__).parent
+_MARGIN, _LINE = 20, 18
+# Fills on a light and on a dark page: two neutral ones, three that are told apart, and lines.
+_FILLS = {
+    "even": ("#eceff2", "#2a3038"),
+    "odd": ("#dde2e7", "#343c46"),
+    "first": ("#3f9a54", "#58b96f"),
+    "second": ("#3d85c6", "#5aa2e0"),
+    "third": ("#d98b2b", "#e8a654"),
+    "stroke": ("#59636e", "#9198a1"),
+}
+_STYLE = "".join((
+    "<style>",
+    *(f".{name}{{fill:{light}}}" for name, (light, _) in _FILLS.items()),
+    "@media (prefers-color-scheme:dark){",
+    *(f".{name}{{fill:{dark}}}" for name, (_, dark) in _FILLS.items()),
+    "}</style>",
+))  # fmt: skip
+
+
+def matrix_picture() -> str:
+    """Return what `nsa-caps matrix --svg` draws on an MI300X in a ROCm 7.2 image."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = probe(named_machine(f"{folder}/machine", "mi300x_rocm720")).to_json().replace(f"{folder}/machine", "")
+    return draw(matrix(Capabilities.from_json(found)))
+
+
+# --- Where the bytes of a page are: a cell is 16 bytes, a line of cells 256
+
+_CELL, _CELL_HEIGHT, _CELLS = 24, 12, 16
+_LINE_BYTES = 256
+_MARKED = {0: "first", 1: "second", 37: "third"}
+
+
+def order_picture() -> str:
+    """Return a page of 64 tokens in both orders, with the bytes of three tokens marked."""
+    width, top = 2 * (_CELLS * _CELL + 70 + _MARGIN) + _MARGIN, _MARGIN + 70
+    height = top + 33 * _CELL_HEIGHT + 40 + len(_MARKED) * _LINE + _MARGIN
+    title = "One page of 64 tokens, flat and in tiles: where three tokens' bytes lie"
+    words = [f"Token {slot}: {_runs_in_words(slot)}." for slot in _MARKED]
+    body = [
+        _STYLE,
+        text_at(_MARGIN, _MARGIN + 16, title, "head"),
+        text_at(_MARGIN, _MARGIN + 36, "A cell is 16 bytes, a line 256. The shades are groups of 16 tokens.", "dim"),
+        *_page("flat", _MARGIN, top),
+        *_page("tiles", _MARGIN + width // 2, top),
+    ]
+    for number, fill in enumerate(_MARKED.values()):
+        y = height - _MARGIN - (len(_MARKED) - number - 1) * _LINE
+        body += [
+            _rect(fill, _MARGIN, y - 11, 14, 12),
+            text_at(_MARGIN + 22, y, words[number]),
+        ]
+    return picture(width, height, title, " ".join(words), body)
+
+
+def _page(order: Order, x: int, y: int) -> Iterator[str]:
+    page, left = PageFormat(page_size=64, order=order, dialect="e4m3fn"), x + 60
+    yield text_at(left, y - 10, f"{order}, {page.page_bytes:,} bytes", "strong")
+    # In both orders 16 tokens have the same bytes of a page to themselves.
+    lines = TILE * page.head_dim // _LINE_BYTES
+    for group in range(page.page_size // TILE):
+        top = y + group * lines * _CELL_HEIGHT
+        yield _rect("odd" if group % 2 else "even", left, top, _CELLS * _CELL, lines * _CELL_HEIGHT)
+        yield text_at(x, top + 10, f"{page.key_offset(group * TILE, 0):,}", "small")
+    scales = page.scale_offset(0)
+    yield _rect("even", left, y + scales // _LINE_BYTES * _CELL_HEIGHT + 4, _CELLS * _CELL, _CELL_HEIGHT)
+    yield text_at(x, y + scales // _LINE_BYTES * _CELL_HEIGHT + 14, f"{scales:,}", "small")
+    for slot, fill in _MARKED.items():
+        for dim in range(0, page.head_dim, TILE):
+            offset = page.key_offset(slot, dim)
+            line, byte = divmod(offset, _LINE_BYTES)
+            told = f"token {slot}, dims {dim} to {dim + TILE - 1}: bytes {offset} to {offset + TILE - 1}"
+            place = left + byte // TILE * _CELL, y + line * _CELL_HEIGHT
+            yield _rect(fill, *place, _CELL - 1, _CELL_HEIGHT - 1, told)
+        offset = page.scale_offset(slot)
+        line, byte = divmod(offset, _LINE_BYTES)
+        place = left + byte * _CELL // TILE, y + line * _CELL_HEIGHT + 4
+        yield _rect(fill, *place, _CELL // 4, _CELL_HEIGHT, f"scale of token {slot}: bytes {offset} to {offset + 3}")
+    yield text_at(left, y + 33 * _CELL_HEIGHT + 20, "the last line: scales, 4 bytes a token", "dim")
+
+
+def _runs_in_words(slot: int) -> str:
+    return ", ".join(f"{order} {_runs(PageFormat(page_size=64, order=order, dialect='e4m3fn'), slot)}" for order in
+        ("flat", "tiles"))  # fmt: skip
+
+
+def _runs(page: PageFormat, slot: int) -> str:
+    """Return the runs of consecutive bytes that a token's key is made of, in words."""
+    offsets = [page.key_offset(slot, dim) for dim in range(page.head_dim)]
+    runs = [[byte for _, byte in run] for _, run in groupby(enumerate(offsets), lambda pair: pair[1] - pair[0])]
+    if len(runs) == 1:
+        return f"one run of {len(runs[0])} bytes from byte {runs[0][0]:,}"
+    return f"{len(runs)} runs of {len(runs[0])} bytes, {runs[1][0] - runs[0][0]} apart, from byte {runs[0][0]:,}"
+
+
+# --- The gather's bandwidth, from the table on the page of figures
+
+_MEASURED = re.compile(
+    r"^\| ([\d,]+ x [\d,]+) \| (\d+ (?:flat|tiles)) \| [\d.]+ \| [\d.]+ \(([\d,]+) GB/s, ([\d.]+)\)", re.MULTILINE
+)
+_BAR, _FULL, _PANEL = 14, 220, 420
+
+
+class _Bar(NamedTuple):
+    shape: str
+    page: str
+    speed: str
+    ratio: str
+
+
+def gather_picture() -> str:
+    """Return the gather against a copy of as many bytes, by page size, a panel for each shape measured."""
+    section = (DOCS / "performance.md").read_text(encoding="utf-8").partition("<!-- begin gather -->")[2]
+    section = section.partition("<!-- end gather -->")[0].strip()
+    bars = [_Bar(*found) for found in _MEASURED.findall(section)]
+    panels = [(shape, list(those)) for shape, those in groupby(bars, lambda bar: bar.shape)]
+    height_of = max(len(those) for _, those in panels) * _LINE + 50
+    height = _MARGIN + 60 + (len(panels) + 1) // 2 * height_of
+    title = "Gather against a copy of the same bytes, by page size"
+    body = [
+        _STYLE,
+        text_at(_MARGIN, _MARGIN + 16, title, "head"),
+        text_at(_MARGIN, _MARGIN + 36, section.partition("\n")[0].rpartition(", seed")[0]
+            + ". The line is the copy; the figures are bytes read and written a second.", "dim"),
+    ]  # fmt: skip
+    words = []
+    for number, (shape, those) in enumerate(panels):
+        x, y = _MARGIN + number % 2 * _PANEL, _MARGIN + 66 + number // 2 * height_of
+        body += [text_at(x, y + 12, f"{shape} tokens", "strong"), *_bars(those, x, y + 22)]
+        words.append(f"{shape}: " + ", ".join(f"pages of {bar.page} {bar.ratio}" for bar in those) + ".")
+    return picture(2 * _PANEL + 2 * _MARGIN, height, title, f"Ratios to the copy. {' '.join(words)}", body)
+
+
+def _bars(bars: list[_Bar], x: int, y: int) -> Iterator[str]:
+    for number, bar in enumerate(bars):
+        top = y + number * _LINE
+        yield text_at(x, top + 12, bar.page)
+        fill = "first" if bar.page.endswith("tiles") else "second"
+        yield _rect(fill, x + 70, top, round(_FULL * float(bar.ratio)), _BAR, f"{bar.ratio} of the copy")
+        yield text_at(x + 70 + _FULL + 10, top + 12, f"{bar.speed} GB/s, {bar.ratio}", "small")
+    yield _rect("stroke", x + 70 + _FULL, y - 4, 1, len(bars) * _LINE + 4)
+
+
+# --- How the library is built
+
+_BOX, _BOX_GAP = 184, 34
+
+
+class _Box(NamedTuple):
+    column: int
+    row: int
+    title: str
+    lines: tuple[str, ...]
+
+
+_BOXES = (
+    _Box(0, 0, "Host", ("the one door to", "the machine", "host")),
+    _Box(1, 0, "Capabilities", ("facts, each with", "its source", "probes/, switches")),
+    _Box(2, 0, "Decision", ("every row judged,", "every reason", "policy, rows, requirements")),
+    _Box(3, 0, "IndexerLayout", ("what an engine holds", "layout, once", "pages, page_table")),
+    _Box(4, 0, "kernels/", ("store, gather, logits", "loaded when used", "torch is first imported here")),
+    _Box(0, 1, "testing/", ("any machine laid out", "in a folder")),
+    _Box(1, 1, "snapshot, what-if", ("facts as JSON, changed", "changes, aiter_releases")),
+    _Box(2, 1, "words and pictures", ("explain, report,", "matrix, svg, cli")),
+    _Box(3, 1, "agreement", ("ranks, peers, fleets", "stance, handshake, fleet")),
+    _Box(4, 1, "selfcheck/, engines/", ("proof on a device;", "the engines' own names")),
+)
+
+
+def built_picture() -> str:
+    """Return the way from a machine to kernels: upper row, left to right; below, what hangs on each step."""
+    width, height = 2 * _MARGIN + 5 * _BOX + 4 * _BOX_GAP, 300
+    title = "One direction: from the machine to the kernels"
+    body = [_STYLE, text_at(_MARGIN, _MARGIN + 16, title, "head")]
+    for box in _BOXES:
+        x, y = _MARGIN + box.column * (_BOX + _BOX_GAP), 60 + box.row * 130
+        body.append(_rect("odd" if box.row else "even", x, y, _BOX, 88))
+        body.append(text_at(x + 10, y + 22, box.title, "strong"))
+        body += [text_at(x + 10, y + 24 + _LINE * number, text, "small") for number, text in enumerate(box.lines, 1)]
+        if box.row:
+            body.append(_rect("stroke", x + _BOX // 2, y - 42, 1, 42))
+        elif box.column < 4:
+            body.append(f'<path class="stroke" d="M{x + _BOX + 4} {y + 43}h18v-5l10 6-10 6v-5h-18z"/>')
+    words = " ".join(f"{box.title}: {' '.join(box.lines)}." for box in _BOXES)
+    return picture(width, height, title, words, body)
+
+
+def _rect(fill: str, x: int, y: int, width: int, height: int, told: str = "") -> str:
+    inner = f"<title>{escaped(told)}</title></rect>" if told else "</rect>"
+    return f'<rect class="{fill}" x="{x}" y="{y}" width="{width}" height="{height}">{inner}'
+
+
+PICTURES = {
+    "matrix.svg": matrix_picture,
+    "order.svg": order_picture,
+    "gather.svg": gather_picture,
+    "built.svg": built_picture,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pictures, or check them; return the exit code."""
+    check = arguments == ["--check"]
+    stale = []
+    for name, drawn in PICTURES.items():
+        path = DOCS / name
+        text = drawn()
+        if check and (not path.exists() or path.read_text(encoding="utf-8") != text):
+            stale.append(str(path))
+        elif not check:
+            path.write_text(text, encoding="utf-8")
+    if stale:
+        sys.stderr.write(f"not what they show: {', '.join(stale)}; run python docs/pictures.py\n")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

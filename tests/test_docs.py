@@ -1,0 +1,112 @@
+"""The README and the docs: their examples run and print what they say, their pictures and lists are the code's."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+import nsa_caps
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+WITH_EXAMPLES = [page for page in PAGES if "<!-- example" in page.read_text(encoding="utf-8")]
+
+
+def script(name: str) -> ModuleType:
+    """Return a script of the docs, which is no part of the package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def examples() -> Any:
+    """Return the script that runs examples."""
+    return script("examples")
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.name)
+def test_examples_print_what_the_page_says(examples: Any, page: Path) -> None:
+    """A page's examples run as they stand, and the page shows what they print."""
+    assert examples.rewritten(page) == page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("page", "found"),
+    [
+        ("```python\n1 / 0\n```", None),
+        ("```python\nprint(1)\n```\n\n```text\n2\n```", "```python\nprint(1)\n```\n\n```text\n1\n```"),
+        ("```python\nprint(1)\n```\n\n```text\n…\n1\n```", "```python\nprint(1)\n```\n\n```text\n…\n1\n```"),
+        ("```python\nprint(1)\n```\n\n```text\n2\n…\n```", "```python\nprint(1)\n```\n\n```text\n1\n```"),
+    ],
+)
+def test_an_example_that_is_wrong_is_found(examples: Any, tmp_path: Path, page: str, found: str | None) -> None:
+    """What raises fails; what prints something else is rewritten; a line of dots stands for any lines."""
+    place = tmp_path / "page.md"
+    place.write_text(f"<!-- example -->\n{page}\n", encoding="utf-8")
+    if found is None:
+        with pytest.raises(ZeroDivisionError):
+            examples.rewritten(place)
+    else:
+        assert examples.rewritten(place) == f"<!-- example -->\n{found}\n"
+
+
+def test_sessions_keep_their_variables(examples: Any, tmp_path: Path) -> None:
+    """`export` and `unset` count for the commands behind them, and what is no `nsa-caps` is left alone."""
+    place = tmp_path / "page.md"
+    session = (
+        '<!-- example: named_machine(folder, "mi300x_rocm720") -->\n```console\n'
+        "$ pip install something\n"
+        "$ export NSA_CAPS_DISABLE_PRESHUFFLE=1\n$ nsa-caps require aiter-token\naiter-token is chosen, page size 1\n"
+        "$ unset NSA_CAPS_DISABLE_PRESHUFFLE\n$ nsa-caps require aiter-preshuffle\n"
+    )
+    place.write_text(f"{session}```\n", encoding="utf-8")
+    assert examples.rewritten(place) == f"{session}aiter-preshuffle is chosen, page size 64\n```\n"
+
+
+def test_pictures_are_those_of_the_code() -> None:
+    """Each picture is drawn again from what it shows, byte for byte, and is told in words for those who see none."""
+    for name, drawn in script("pictures").PICTURES.items():
+        text = (DOCS / name).read_text(encoding="utf-8")
+        assert drawn() == text, f"{name}: run python docs/pictures.py"
+        words = {child.tag.rpartition("}")[2]: child.text or "" for child in ET.fromstring(text)}  # noqa: S314 our own
+        assert len(words["title"]) > 20
+        assert len(words["desc"]) > 100
+        assert "prefers-color-scheme:dark" in text
+
+
+def test_pictures_are_shown_with_words() -> None:
+    """Every picture of the docs is on a page, with an alternative text."""
+    found = [each for page in PAGES for each in re.findall(r"!\[([^\]]*)\]\(([^)]+\.svg)\)", page.read_text("utf-8"))]
+    shown = {target: words for words, target in found}
+    assert {Path(target).name for target in shown} == {path.name for path in DOCS.glob("*.svg")}
+    assert all(len(words) > 20 for words in shown.values())
+
+
+def test_the_list_of_modules_is_what_the_package_holds() -> None:
+    """docs/how_it_is_built.md names every module and folder of the package, and none that there is not."""
+    folder = Path(nsa_caps.__file__).parent
+    held = {f"{path.name}/" for path in folder.iterdir() if path.is_dir() and not path.name.startswith("_")}
+    held |= {path.stem for path in folder.glob("*.py") if not path.name.startswith("_")}
+    told = re.findall(r"^\| (`.+`) \|", (DOCS / "how_it_is_built.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for cell in told for name in re.findall(r"`([^`]+)`", cell)} == held
+
+
+def test_the_guide_to_fallbacks_knows_its_codes() -> None:
+    """Every code that docs/fix_a_fallback.md has a section on is one, and a report of that section shows it."""
+    text = (DOCS / "fix_a_fallback.md").read_text(encoding="utf-8")
+    sections = re.findall(r"^## `([^`]+)`\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert len(sections) == 10
+    assert [code for code, section in sections if f"[{code}]" not in section] == []
