@@ -334,10 +334,16 @@ def _item(document: Any, name: str) -> Any:
 
 
 def _lossless(caps: Capabilities) -> None:
+    # Python writes NaN and Infinity, which no other reader of JSON takes.
+    json.loads(caps.to_json(), parse_constant=_refuse)
     back = Capabilities.from_json(caps.to_json())
     assert back == caps
     assert hash(back) == hash(caps)
     assert back.to_json() == caps.to_json()
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
 
 
 def _decided(caps: Capabilities) -> None:

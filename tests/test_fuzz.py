@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fuzz.targets import TARGETS
+from nsa_caps import Capabilities, SnapshotError
 
 FINDINGS = Path(__file__).with_name("fuzz_regressions")
 
@@ -22,6 +23,14 @@ def test_what_a_parser_meets_in_the_field(tmp_path: Path, parser: str) -> None:
 def test_what_once_failed(tmp_path: Path, finding: Path) -> None:
     """An input that broke a parser's properties breaks them no more."""
     TARGETS[finding.parent.name].holds(finding.read_bytes(), tmp_path)
+
+
+@pytest.mark.parametrize("place", ['"devices": [%s]', '"extras": {"x": %s}', '"torch": %s'])
+def test_a_snapshot_nested_to_any_depth_is_refused(place: str) -> None:
+    """Where Python reads JSON just yet, its writer and `repr` give up: a SnapshotError all the same."""
+    for depth in range(40, 1100):
+        with pytest.raises(SnapshotError):
+            Capabilities.from_json("{" + place % ("[" * depth + "]" * depth) + "}")
 
 
 @pytest.mark.parametrize("parser", TARGETS)
