@@ -147,6 +147,16 @@ def checks(deep_gemm: Any) -> Iterator[str]:
         expect(torch.equal(batch.run(), expected), f"{fmt}, {heads} heads, next_n {next_n}")
     yield f"{len(shapes)} formats and shapes, ragged, scores that are exact: equal to the reference, bit for bit."
 
+    # 128 columns and pages enough: the Hopper kernel, where it may be used.
+    columns = list(product((FLAT, TILES), ((64, 2), (32, 4), (128, 1))))
+    for fmt, (heads, next_n) in columns:
+        batch = exact_batch(fmt, ragged(64, 6000), 6011, heads, next_n)
+        expected = batch.run(reference_logits, out=torch.empty_like(batch.out))
+        for _ in range(5):
+            batch.out.fill_(torch.nan)
+            expect(torch.equal(batch.run(), expected), f"64 ragged requests, {fmt}, {heads} heads, next_n {next_n}")
+    yield f"64 requests of up to 6,000 tokens, {len(columns)} formats and shapes, five times each: equal, bit for bit."
+
     batch = exact_batch(FLAT, ragged(8, 4096), 4096, 64, 2, pages=9 * 2**29 // FLAT.page_bytes)
     expect(torch.equal(batch.run(), batch.run(reference_logits, out=torch.empty_like(batch.out))), "4.5 GiB of pages")
     yield "4.5 GiB of pages, tokens anywhere in them: equal."
@@ -164,9 +174,9 @@ def checks(deep_gemm: Any) -> Iterator[str]:
     del batch, narrow, wide
 
     for fmt, heads, next_n in product((FLAT, TILES), HEADS, NEXT_N):
-        lengths = torch.randint(5000, 8193, (16,), device="cuda")
-        pages = torch.arange(16 * 128, dtype=torch.int32, device="cuda").view(16, 128)
-        cache = random_cache(fmt, 16 * 128, partial(normal, fmt.head_dim), positive)
+        lengths = torch.randint(5000, 8193, (48,), device="cuda")
+        pages = torch.arange(48 * 128, dtype=torch.int32, device="cuda").view(48, 128)
+        cache = random_cache(fmt, 48 * 128, partial(normal, fmt.head_dim), positive)
         batch = Batch.make(fmt, cache, pages, lengths, 8192, heads, next_n)
         expected = batch.run(reference_logits, out=torch.empty_like(batch.out))
         found = {"portable": batch.run()}

@@ -56,6 +56,8 @@ BASE: dict[str, Any] = {
     "FILL": 1024,
     "FP8_DOT": False,
     "STAGES": 3,
+    "EARLY": False,
+    "RELEASE": False,
 }
 TWO_QUERIES = {"NEXT_N": 2, "ROWS": 2}
 PAGE_1 = {"PAGE_STRIDE": 132, "PAGE_SIZE": 1}
@@ -73,6 +75,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "page 128": {"PAGE_STRIDE": 128 * 132, "PAGE_SIZE": 128},
 }
 
+# Where the tuning asks for it.
+EARLY = {"sm_90": {"launched early": {"EARLY": True, "RELEASE": True}}}
+
 
 def gpu_target(name: str) -> GPUTarget:
     """Triton's target of this name; CDNA's wavefronts have 64 lanes, RDNA's and gfx1250's 32."""
@@ -83,7 +88,7 @@ def gpu_target(name: str) -> GPUTarget:
 
 def compile_for(target: str, variant: str, *, fp8_dot: bool) -> dict[str, Any]:
     """One line of the result."""
-    constants = BASE | VARIANTS[variant] | {"FP8_DOT": fp8_dot}
+    constants = BASE | (VARIANTS | EARLY.get(target, {}))[variant] | {"FP8_DOT": fp8_dot}
     names = _logits_kernel.arg_names
     signature = {name: "constexpr" if name in constants else POINTERS.get(name, "i32") for name in names}
     # As the launcher finds them: tensors at multiples of 16 bytes, lengths at multiples of 16.
@@ -109,7 +114,7 @@ def main() -> None:
     names = sys.argv[1:]
     only_fp8 = "--fp8" in names
     for target in [name for name in names if name != "--fp8"] or TARGETS:
-        for variant in () if only_fp8 else VARIANTS:
+        for variant in () if only_fp8 else VARIANTS | EARLY.get(target, {}):
             print(json.dumps(compile_for(target, variant, fp8_dot=False)), flush=True)
         for variant in ("e4m3fn", "e4m3fnuz"):
             print(json.dumps(compile_for(target, variant, fp8_dot=True)), flush=True)

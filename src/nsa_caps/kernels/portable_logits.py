@@ -20,7 +20,14 @@ import triton.language as tl
 
 from nsa_caps.kernels.checks import KernelArgumentError
 from nsa_caps.kernels.logits_arguments import logits_arguments
-from nsa_caps.kernels.portable_logits_tuning import tuning_for
+from nsa_caps.kernels.portable_logits_pages import as_operand, decode_scales, keys_of_page, keys_of_pages, scales
+from nsa_caps.kernels.portable_logits_tuning import hopper_programs, tuning_for
+
+try:
+    from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+except ImportError:
+    # Older than Triton 3.4; nothing there is launched early.
+    gdc_launch_dependents = gdc_wait = None
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,96 +80,6 @@ def _assignment(context_lens, batch, capacity, max_model_len, BLOCK: tl.constexp
     return request, part, parts
 
 
-@triton.jit
-def _operand(bits, FP8_DOT: tl.constexpr, FNUZ: tl.constexpr):
-    # Bytes as what the matrix product takes.
-    if FP8_DOT:
-        operand = bits.to(tl.float8e4b8 if FNUZ else tl.float8e4nv, bitcast=True)
-    else:
-        # An fp8 number moved into the top of an fp16 one has the wrong exponent, but every bit of it. Codes of NaN
-        # become numbers.
-        wide = bits.to(tl.uint16)
-        operand = (((wide & 0x80) << 8) | ((wide & 0x7F) << 7)).to(tl.float16, bitcast=True)
-        operand *= 128.0 if FNUZ else 256.0
-    return operand
-
-
-@triton.jit
-def _load_operand(place, FP8_DOT: tl.constexpr, FNUZ: tl.constexpr):
-    # Loaded as fp8, not as bytes: bytes would pass through registers on their way to the matrix product.
-    if FP8_DOT:
-        operand = tl.load(place.to(tl.pointer_type(tl.float8e4b8 if FNUZ else tl.float8e4nv)))
-    else:
-        operand = _operand(tl.load(place), FP8_DOT, FNUZ)
-    return operand
-
-
-@triton.jit
-def _untile(lines, BLOCK: tl.constexpr, DIM: tl.constexpr):
-    tiles = tl.reshape(lines, [BLOCK // 16, DIM // 16, 16, 16])
-    return tl.reshape(tl.permute(tiles, (0, 2, 1, 3)), [BLOCK, DIM])
-
-
-@triton.jit
-def _keys_of_page(
-    start, BLOCK: tl.constexpr, DIM: tl.constexpr, TILES: tl.constexpr, FP8_DOT: tl.constexpr, FNUZ: tl.constexpr
-):
-    # One stretch of memory. Tiles are put into order after loading: key by key, 16 bytes would come from each of many
-    # bursts; 64 x 32,768 on an H200, 76 us against 137 us.
-    if TILES:
-        line = tl.arange(0, BLOCK * DIM // 256)[:, None] * 256 + tl.arange(0, 256)[None, :]
-        keys = _untile(_load_operand(start + line, FP8_DOT, FNUZ), BLOCK, DIM)
-    else:
-        key = tl.arange(0, BLOCK)[:, None] * DIM + tl.arange(0, DIM)[None, :]
-        keys = _load_operand(start + key, FP8_DOT, FNUZ)
-    return keys
-
-
-@triton.jit
-def _keys_of_pages(
-    cache,
-    table,
-    first,
-    held,
-    PAGE_STRIDE: tl.constexpr,
-    PAGE_SIZE: tl.constexpr,
-    BLOCK: tl.constexpr,
-    DIM: tl.constexpr,
-    TILES: tl.constexpr,
-    FP8_DOT: tl.constexpr,
-    FNUZ: tl.constexpr,
-):
-    # Keys or lines of tiles from as many pages as it takes, of those before `held`.
-    if TILES:
-        line = tl.arange(0, BLOCK * DIM // 256)
-        at = first + line // (DIM // 16) * 16
-        inner = line % (DIM // 16) * 256
-    else:
-        at = first + tl.arange(0, BLOCK)
-        inner = tl.zeros([BLOCK], tl.int32)
-    page = tl.load(table + at // PAGE_SIZE, mask=at < held, other=0)
-    start = cache + page.to(tl.int64) * PAGE_STRIDE + at % PAGE_SIZE * DIM + inner
-    keys = _load_operand(start[:, None] + tl.arange(0, 256 if TILES else DIM)[None, :], FP8_DOT, FNUZ)
-    if TILES:
-        keys = _untile(keys, BLOCK, DIM)
-    return keys
-
-
-@triton.jit
-def _scales(cache, page, slot, PAGE_STRIDE: tl.constexpr, PAGE_SIZE: tl.constexpr, DIM: tl.constexpr):
-    place = cache + page.to(tl.int64) * PAGE_STRIDE + PAGE_SIZE * DIM + slot * 4
-    return tl.load(place.to(tl.pointer_type(tl.int32)))
-
-
-@triton.jit
-def _decode_scales(stored, PACKED: tl.constexpr):
-    if PACKED:
-        # The lowest of the four equal bytes; an exponent of 0 is 2**-127, a subnormal.
-        exponent = stored & 0xFF
-        stored = tl.where(exponent == 0, 0x00400000, exponent << 23)
-    return stored.to(tl.float32, bitcast=True)
-
-
 @triton.jit(do_not_specialize=["batch"])
 def _logits_kernel(
     q,  # uint8 [batch, NEXT_N, HEADS, DIM]
@@ -192,7 +109,14 @@ def _logits_kernel(
     FILL: tl.constexpr,
     FP8_DOT: tl.constexpr,
     STAGES: tl.constexpr,
+    EARLY: tl.constexpr,
+    RELEASE: tl.constexpr,
 ):
+    if RELEASE:
+        gdc_launch_dependents()
+    if EARLY:
+        # Launched while the kernel before this one ended: nothing is read until all that it wrote is there.
+        gdc_wait()
     request, part, parts = _assignment(context_lens, batch, capacity, max_model_len, BLOCK, BATCH)
     if request >= batch:
         return
@@ -210,7 +134,7 @@ def _logits_kernel(
     query = request.to(tl.int64) * (NEXT_N * HEADS) + (group + column // COLUMNS) * HEADS + head
     dim = tl.arange(0, DIM)
     bits = tl.load(q + query[:, None] * DIM + dim[None, :], mask=asked[:, None], other=0)
-    queries = tl.trans(_operand(bits, FP8_DOT, FNUZ))
+    queries = tl.trans(as_operand(bits, FP8_DOT, FNUZ))
     # Half of it, for relu(x) = (x + |x|) / 2: the sum takes |x| at no cost, a maximum runs at half the rate. 64 heads
     # and two queries on an H200: 83.5 us against 86.8 us.
     weight = tl.load(weights + query, mask=asked, other=0.0) * 0.5
@@ -229,7 +153,7 @@ def _logits_kernel(
     if page_steps:
         ahead = tl.load(table + first // page_steps, mask=first < last, other=0)
     if carry:
-        stored_ahead = _scales(cache, ahead, first % page_steps * BLOCK + token, PAGE_STRIDE, PAGE_SIZE, DIM)
+        stored_ahead = scales(cache, ahead, first % page_steps * BLOCK + token, PAGE_STRIDE, PAGE_SIZE, DIM)
     for step in tl.range(first, last, num_stages=None if carry else STAGES):
         at = step * BLOCK + token
         if page_steps:
@@ -237,21 +161,19 @@ def _logits_kernel(
             # Loaded one step ahead: a load that depends on another would halve the stages of the pipeline.
             ahead = tl.load(table + (step + 1) // page_steps, mask=step + 1 < last, other=0)
             keys_start = cache + page.to(tl.int64) * PAGE_STRIDE + start * DIM
-            keys = _keys_of_page(keys_start, BLOCK, DIM, TILES, FP8_DOT, FNUZ)
+            keys = keys_of_page(keys_start, BLOCK, DIM, TILES, FP8_DOT, FNUZ)
             slot = start + token
         else:
             first_at = step * BLOCK
-            keys = _keys_of_pages(
-                cache, table, first_at, held, PAGE_STRIDE, PAGE_SIZE, BLOCK, DIM, TILES, FP8_DOT, FNUZ
-            )
+            keys = keys_of_pages(cache, table, first_at, held, PAGE_STRIDE, PAGE_SIZE, BLOCK, DIM, TILES, FP8_DOT, FNUZ)
             page = tl.load(table + at // PAGE_SIZE, mask=at < held, other=0)
             slot = at % PAGE_SIZE
         if carry:
             stored = stored_ahead
-            stored_ahead = _scales(cache, ahead, (step + 1) % page_steps * BLOCK + token, PAGE_STRIDE, PAGE_SIZE, DIM)
+            stored_ahead = scales(cache, ahead, (step + 1) % page_steps * BLOCK + token, PAGE_STRIDE, PAGE_SIZE, DIM)
         else:
-            stored = _scales(cache, page, slot, PAGE_STRIDE, PAGE_SIZE, DIM)
-        scale = _decode_scales(stored, PACKED)
+            stored = scales(cache, page, slot, PAGE_STRIDE, PAGE_SIZE, DIM)
+        scale = decode_scales(stored, PACKED)
 
         dots = tl.dot(keys, queries)
         dots = (dots + tl.abs(dots)) * weight[None, :]
@@ -309,6 +231,15 @@ def logits(
         return out.fill_(-torch.inf)
     if not out.numel():
         return out
+    programs = None if tuning else hopper_programs(q, pages, weights, page_table, max_model_len, out, fmt)
+    if programs is not None:
+        from nsa_caps.kernels import portable_logits_hopper  # noqa: PLC0415 Gluon, which few Tritons have as it needs it
+
+        with _current_device(pages):
+            portable_logits_hopper.launch(
+                q, pages, weights, context_lens, page_table, max_model_len, out, fmt, programs=programs, early=True
+            )
+        return out
     columns = max(16, triton.next_power_of_2(heads))
     rows = min(triton.next_power_of_2(next_n), max(1, _COLUMNS // columns))
     chosen = tuning or tuning_for(pages.device, fmt, rows * columns)
@@ -344,6 +275,8 @@ def logits(
             FILL=_FILL,
             FP8_DOT=chosen.fp8_dot,
             STAGES=chosen.stages,
+            EARLY=chosen.early,
+            RELEASE=chosen.release,
             **chosen.launch_options(),
         )
     return out
