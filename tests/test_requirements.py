@@ -183,6 +183,49 @@ def test_gpus_of_two_dialects_can_be_shown_one_kind_at_a_time() -> None:
     assert [change.value for change in found.changes] == ["0", "1"]
 
 
+def test_a_gpu_without_fp8_is_named_where_it_was_read() -> None:
+    """Whichever GPUs stand before it."""
+    for first in ("gfx942", "gfx1100"):
+        devices = (Device(0, first, "node 1"), Device(1, "gfx90a", "node 2"))
+        found = reason(decide(amd().replace(devices=devices)), "aiter-token", "device.arch")
+        assert (found.observed, found.source) == ("gfx90a", "node 2")
+
+
+# --- Packages
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "required", "fix"),
+    [
+        ("torch", "reference", "torch", "pip install torch"),
+        ("triton", "portable", "triton", "pip install triton"),
+        ("deep_gemm", "deepgemm", "deep_gemm", "pip install sgl-deep-gemm"),
+    ],
+)
+def test_a_package_that_is_missing_is_named_with_what_brings_it(name: str, row: str, required: str, fix: str) -> None:
+    """The distribution is what is installed, which is not always of the package's name."""
+    caps = nvidia("sm_90")
+    missing = replace(caps, **{name: Package(name, "missing")})  # type: ignore[arg-type]  # any of them
+    found = reason(decide(missing), row, "package.missing")
+    assert (found.required, found.fix) == (required, fix)
+
+
+def test_an_aiter_that_is_missing_is_amds() -> None:
+    """`pip install aiter` would bring another project."""
+    found = reason(decide(amd().replace(aiter=Package("aiter", "missing"))), "aiter-token", "package.missing")
+    assert found.required == "AMD's aiter"
+    assert "pip" not in str(found.fix)
+
+
+def test_a_source_that_is_not_understood_is_named() -> None:
+    """Where aiter's source was looked for, or where the package is if it was not."""
+    caps = amd().replace(aiter=Package("aiter", "found", location="/site/aiter"))
+    nothing = reason(decide(caps.replace(aiter_source=None)), "aiter-token", "aiter.source-unknown")
+    part = replace(GENERATIONS["a6bb4993"], location="/src/aiter", mfma=None)
+    some = reason(decide(caps.replace(aiter_source=part)), "aiter-token", "aiter.source-unknown")
+    assert (nothing.source, some.source, some.observed) == ("/site/aiter", "/src/aiter", "mfma")
+
+
 # --- Switches
 
 
@@ -190,6 +233,14 @@ def test_gpus_of_two_dialects_can_be_shown_one_kind_at_a_time() -> None:
 def test_an_off_switch_that_says_no_turns_nothing_off(word: str) -> None:
     """Set to a word for no, the variable leaves the tiled layout on."""
     assert decide(amd(SGLANG_DSA_HIP_DISABLE_PRESHUFFLE=word)).chosen == "aiter-preshuffle"
+
+
+@pytest.mark.parametrize("variable", ["AITER_TRITON_ONLY", "AITER_AOT_IMPORT"])
+def test_a_variable_that_would_trim_aiters_import_has_to_say_so(variable: str) -> None:
+    """Exactly 1 bars aiter's rows; set to 0 it bars nothing."""
+    assert decide(amd(generation="04907edc", **{variable: "0"})).chosen == "aiter-preshuffle"
+    barred = decide(amd(generation="04907edc", **{variable: "1"}))
+    assert reason(barred, "aiter-token", "aiter.import-trimmed").fix == f"unset {variable}"
 
 
 # --- aiter's gates
@@ -230,6 +281,7 @@ def test_when_triton_is_new_to_the_logits_module(generation: str, triton: str | 
 def test_the_gap_of_triton_3_4(generation: str, triton: str | None, barred: bool | None) -> None:
     """Only fe927e8d asserts at import, on Triton 3.4.x."""
     assert in_triton_gap(GENERATIONS[generation], triton) is barred
+    assert in_triton_gap(replace(GENERATIONS["fe927e8d"], gluon_triton=None), triton) is None
 
 
 def test_an_aiter_without_a_gate_bars_no_triton() -> None:
