@@ -106,6 +106,14 @@ def test_the_getter_follows_the_page_size(
     assert found.tolist() == expected.tolist()
 
 
+def test_logical_pages_are_asked_for_by_name() -> None:
+    """Without the word the pages are physical, and a third number is no truth value."""
+    engine = metadata(page_table_64=PAGES, logical_page_table=LOGICAL)
+    assert from_metadata(engine, 64) is PAGES
+    with pytest.raises(TypeError):
+        from_metadata(engine, 64, 1, True)  # type: ignore[call-arg]  # that is the point
+
+
 def test_metadata_from_before_logical_pages_has_one_kind_of_page() -> None:
     """Where nothing translates pages there is no ``get_logical_page_table``, and the plain table is the logical one."""
     assert from_metadata(metadata(page_table_64=PAGES), 64, logical=True) is PAGES
