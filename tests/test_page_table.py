@@ -63,6 +63,7 @@ def test_deriving_reads_no_value_on_the_host(page_size: int, index_kpool: int) -
     [
         (torch.zeros((2, 64)), 64, 1, "token_table"),
         (torch.zeros(64, dtype=torch.int32), 64, 1, "token_table"),
+        (torch.zeros((1, 2, 64), dtype=torch.int32), 64, 1, "token_table"),
         ([[0, 1]], 64, 1, "token_table"),
         (torch.zeros((2, 64), dtype=torch.int32), 0, 1, "page_size"),
         (torch.zeros((2, 64), dtype=torch.int32), 64, 1.5, "index_kpool"),
