@@ -414,6 +414,12 @@ def test_the_plain_kernel_compiles_where_it_was_measured_to(arch: str) -> None:
         assert (decision.verdict("aiter-flat").verdict == "met") == compiles
 
 
+def test_of_a_gpu_that_is_not_known_only_that_is_told() -> None:
+    """What the plain kernel would do for it is no second reason."""
+    caps = amd(triton="3.4.0").replace(rocminfo_arch=None)
+    assert codes(decide(caps), "aiter-token") == ["device.unknown"]
+
+
 def test_an_arch_without_an_fp8_type_is_told_those_that_have_one() -> None:
     """gfx1103 is in aiter's map and has no fp8 type there."""
     found = reason(decide(amd("gfx1103", generation="04907edc")), "aiter-flat", "aiter.no-fp8-type")
