@@ -14,7 +14,7 @@ from nsa_caps.frozen import field_names
 from nsa_caps.matrix import Matrix, matrix
 from nsa_caps.reasons import CODES
 from nsa_caps.rows import ROWS
-from nsa_caps.svg import draw
+from nsa_caps.svg import draw, fill_of
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def test_it_can_be_read_in_light_and_dark(found: Matrix) -> None:
         fills = dict(re.findall(r"\.([\w-]+)\{fill:(#[0-9a-f]{6})\}", scheme))
         (ink,) = re.findall(r"text\{[^}]*fill:(#[0-9a-f]{6})\}", scheme)
         (dim,) = re.findall(r"\.dim\{fill:(#[0-9a-f]{6})\}", scheme)
-        assert fills.keys() >= {row.name for row in ROWS} | {"page", "no-row", "other-row"}
+        assert fills.keys() >= {fill_of(row.name) for row in ROWS} | {"page", fill_of(None), fill_of("a plugin's")}
         assert contrast(dim, fills["page"]) >= 4.5
         for name, fill in fills.items():
             assert name == "dim" or contrast(ink, fill) >= 7, (name, fill)

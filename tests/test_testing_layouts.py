@@ -13,6 +13,7 @@ from nsa_caps import ROWS, PageFormat, Request, UnknownRowError, decide, probe
 from nsa_caps.kernels import reference
 from nsa_caps.kernels.checks import KernelArgumentError
 from nsa_caps.page_table import from_metadata, from_token_table
+from nsa_caps.policy import find_row
 from nsa_caps.testing import (
     MACHINES,
     BatchError,
@@ -75,8 +76,10 @@ def test_a_machine_that_there_is_none_of(tmp_path: Path) -> None:
 def test_every_row_is_there_in_every_dialect_that_it_has() -> None:
     """Each row is there; in both dialects, but DeepGEMM's and the plain kernel's, which run on no gfx94x."""
     found = {(layout.row, layout.format.dialect) for layout in every_layout()}
-    both = {(row.name, dialect) for row in ROWS for dialect in ("e4m3fn", "e4m3fnuz")}
-    assert found == both - {("deepgemm", "e4m3fnuz"), ("aiter-flat", "e4m3fnuz")}
+    assert {row for row, _ in found} == {row.name for row in ROWS}
+    for row in ("aiter-preshuffle", "aiter-token", "portable", "reference"):
+        assert {(row, "e4m3fn"), (row, "e4m3fnuz")} <= found
+    assert not {("deepgemm", "e4m3fnuz"), ("aiter-flat", "e4m3fnuz")} & found
 
 
 def test_every_layout_is_there_once() -> None:
@@ -89,7 +92,7 @@ def test_every_layout_is_there_once() -> None:
 def test_flags_and_options_are_the_rows_own() -> None:
     """What an engine would pass on to aiter is what the real row says."""
     for layout in every_layout():
-        assert layout.preshuffle == (layout.row == "aiter-preshuffle")
+        assert layout.preshuffle == (find_row(layout.row).order == "tiles")
         passed_on = {"Preshuffle": layout.preshuffle, "KVBlockSize": layout.page_size}
         assert dict(layout.logits_options) == (passed_on if layout.row.startswith("aiter") else {})
 
