@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nsa_caps import decide, probe
+from nsa_caps import Change, Request, decide, probe
 from nsa_caps.report import decision_document
 from nsa_caps.testing import machine
 
@@ -47,8 +47,8 @@ def test_offsets_of_32_bits_are_told_where_the_kernel_has_them(
 def test_a_caveat_stands_in_the_report_and_the_document(tmp_path: Path) -> None:
     """Who reads the report, and who reads its JSON, is told the same, below the verdict."""
     decision = decided(tmp_path, "3.6.0", "a6bb4993")
-    (caveat,) = decision.caveats
-    assert decision.explain().splitlines()[1].startswith("  mind: aiter's kernel counts bytes in 32 bits")
+    caveat = decision.caveats[0]
+    assert decision.explain().splitlines()[1].startswith("  mind: index keys beyond 2 GiB")
     assert decision_document(decision)["caveats"] == [caveat]
 
 
@@ -56,3 +56,15 @@ def test_no_row_has_no_caveat(tmp_path: Path) -> None:
     """Where no row may be used there is none to mind anything of."""
     decision = decided(tmp_path, "3.6.0", "a6bb4993")
     assert decide(decision.caps, type(decision.request)(rows=("deepgemm",))).caveats == ()
+
+
+@pytest.mark.parametrize("arch", ["gfx90a", "gfx1151", "sm_80"])
+def test_what_portable_costs_is_told_where_it_is_all_there_is(tmp_path: Path, arch: str) -> None:
+    """A GPU that no vendor's kernel serves gets our own, and hears what they cost against the best row."""
+    caps = probe(machine(tmp_path))
+    caps, request = Change("arch", "arch", arch).apply(caps, Request())
+    decision = decide(caps, request)
+    assert decision.chosen == "portable"
+    (told,) = decision.caveats
+    assert "deepgemm's time" in told
+    assert arch.replace("gfx1151", "gfx11xx") in told

@@ -33,9 +33,6 @@ def narrow_offsets(kernel: Kernel) -> Caveat:
         wide = None if caps.aiter_source is None else caps.aiter_source.wide_offsets
         if gluon_active(caps) and wide is not None and kernel in wide:
             return None
-        return (
-            "aiter's kernel counts bytes in 32 bits, as far as its source shows (aiter#4774): keys beyond 2 GiB of a"
-            " layer's index cache (254,200 pages of 64) score as zeros; keep it below that"
-        )
+        return "index keys beyond 2 GiB (254,200 pages of 64) score zero: 32-bit offsets (aiter#4774)"
 
     return caveat

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import nsa_caps
 from nsa_caps import selfcheck
 from nsa_caps.kernels import portable
 from nsa_caps.pages import PageFormat
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     Run = Callable[[Path, str], str]
 
-_SOURCE = Path(selfcheck.__file__).parents[1]
+_SOURCE = Path(nsa_caps.__file__).parents[1]
 
 # Checks a row end to end. Everything that a kernel is given is asked for by the stand-in, and every byte that comes
 # back is compared.
