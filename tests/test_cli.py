@@ -122,6 +122,16 @@ def test_an_image_is_asked_about_gpus_that_its_builder_lacks(tmp_path: Path) -> 
         assert main([command, "aiter-preshuffle", "--arch", "gfx942", "--triton", "3.4.0"], host=builder) == 1
 
 
+def test_an_answer_says_what_was_supposed(capsys: pytest.CaptureFixture[str], host: Host) -> None:
+    """Whoever reads the answer of `require` in a log or as JSON sees that it is not of the machine as it is."""
+    assert main(["require", "aiter-preshuffle", "--triton", "3.6.0", "--arch", "gfx950"], host=host) == 0
+    said = "what if:   triton 3.6.0, arch gfx950\n\naiter-preshuffle is chosen, page size 64\n"
+    assert capsys.readouterr().out == said
+    answer = document(capsys, "require", "aiter-preshuffle", "--triton", "3.6.0", host=host)
+    assert [change["text"] for change in answer["changes"]] == ['pip install "triton>=3.6.0"']
+    assert document(capsys, "require", "aiter-preshuffle", host=host)["changes"] == []
+
+
 def test_a_forced_row_is_no_yes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A row that runs by force alone does not satisfy `require`, and warns nobody on stdout."""
     environ = {"SGLANG_USE_AITER": "1", "NSA_CAPS_ROW": "aiter-preshuffle", "NSA_CAPS_ROW_FORCE": "1"}

@@ -10,7 +10,7 @@ from nsa_caps.capabilities import Capabilities
 from nsa_caps.changes import with_variables
 from nsa_caps.console import print_lines, print_text
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.explain import note_lines, printable, report_lines, what_if_lines, why_lines
+from nsa_caps.explain import note_lines, printable, report_lines, supposed_lines, what_if_lines, why_lines
 from nsa_caps.once import row_table
 from nsa_caps.options import parse, wrong_usage
 from nsa_caps.policy import decide
@@ -169,13 +169,13 @@ def _what_if(question: _Question) -> _Answer:
 
 
 def _row(question: _Question) -> _Answer:
-    question = question.changed()
+    question, changes = question.changed(), question.options.changes
     decision, row = question.decide(), question.options.row
     decision.verdict(row)
     code = _YES if decision.chosen == row and not decision.forced else _NO
     if question.options.json:
-        return _Answer(code, row_document(question.options.command, decision, row), question.caps)
-    return _Answer(code, why_lines(decision, row), question.caps)
+        return _Answer(code, row_document(question.options.command, decision, row, changes), question.caps)
+    return _Answer(code, (*supposed_lines(changes), *why_lines(decision, row)), question.caps)
 
 
 def _snapshot(question: _Question) -> _Answer:

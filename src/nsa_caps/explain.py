@@ -28,6 +28,7 @@ __all__ = [
     "printable",
     "report_lines",
     "short_headline",
+    "supposed_lines",
     "what_if_lines",
     "why_lines",
 ]
@@ -264,16 +265,22 @@ def _step_lines(steps: Iterable[Reason]) -> Iterator[Line]:
 
 def what_if_lines(decision: Decision, changes: Iterable[Change], before: Decision) -> Iterator[Line]:
     """Return the report after changes, under what they are and what is chosen `before` them."""
+    yield from indented("as it is:  ", short_headline(before))
+    yield from supposed_lines(changes)
+    yield from report_lines(decision)
+
+
+def supposed_lines(changes: Iterable[Change]) -> Iterator[Line]:
+    """Return what was supposed, above the answer that rests on it; nothing where nothing was."""
     words = [
         f"{change.name}={change.value}" if change.kind == "set"
         else f"{change.name} unset" if change.kind == "unset"
         else f"{change.name} {change.value}"
         for change in changes
     ]  # fmt: skip
-    yield from indented("as it is:  ", short_headline(before))
-    yield from indented("what if:   ", ", ".join(words))
-    yield _BLANK
-    yield from report_lines(decision)
+    if words:
+        yield from indented("what if:   ", ", ".join(words))
+        yield _BLANK
 
 
 def why_lines(decision: Decision, row: str) -> Iterator[Line]:

@@ -81,8 +81,10 @@ def selfcheck_document(checks: Iterable[SelfCheck]) -> dict[str, Any]:
     return {**_head("selfcheck"), "checks": [check.to_dict() for check in checks]}
 
 
-def row_document(command: str, decision: Decision, row: str) -> dict[str, Any]:
+def row_document(command: str, decision: Decision, row: str, changes: Iterable[Change] = ()) -> dict[str, Any]:
     """Return what `nsa-caps why --json` and `require --json` print: whether a row is chosen, and if not, why.
+
+    `changes` are those that `decision` was made after.
 
     Raises:
         UnknownRowError: there is no row of this name.
@@ -97,6 +99,7 @@ def row_document(command: str, decision: Decision, row: str) -> dict[str, Any]:
         **_chosen(decision),
         "forced": decision.forced,
         "request": to_plain(decision.request),
+        "changes": [_change_document(change) for change in changes],
         "smallest_fix": fix,
     }
 
