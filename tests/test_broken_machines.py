@@ -22,6 +22,7 @@ from nsa_caps.host import UnreadableError
 from nsa_caps.probes import BUILT_IN
 from nsa_caps.switches import VARIABLES
 from nsa_caps.testing import AOT_FOLDER, machine
+from tests.processes import uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -256,7 +257,9 @@ if os.geteuid() == 0:
     os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
 caps = probe(host)
 """
-    done = subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, check=False, cwd="/")
+    done = subprocess.run(
+        [sys.executable, "-c", start + code], env=uncounted(), capture_output=True, text=True, check=False, cwd="/"
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 

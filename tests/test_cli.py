@@ -17,6 +17,7 @@ from nsa_caps import Capabilities, Host, probe
 from nsa_caps.cli import main
 from nsa_caps.switches import VARIABLES
 from nsa_caps.testing import machine
+from tests.processes import uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -355,7 +356,9 @@ def test_the_quick_path_imports_little() -> None:
         *("nsa_caps.matrix", "nsa_caps.svg", "nsa_caps.page_table", "nsa_caps.plugins"),
     )
     code = f"import sys; from nsa_caps.cli import main; main(); sys.exit(str(set({heavy}) & set(sys.modules)))"
-    ended = subprocess.run([sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code, "--json"], env=uncounted(), capture_output=True, text=True, check=False
+    )
     assert ended.stderr == "set()\n"
     assert json.loads(ended.stdout)["command"] == "report"
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nsa_caps import frozen
+from tests.processes import uncounted
 
 BODY = """
 @dataclass(frozen=True)
@@ -41,8 +42,6 @@ class Own:
     def __repr__(self):
         return "own"
 """
-
-
 
 
 @frozen.dataclass(frozen=True)
@@ -170,4 +169,4 @@ def test_making_records_imports_no_dataclasses() -> None:
         "d = Device(0, 'gfx942', 'x'); repr(d), hash(d), d == d;"
         "sys.exit(bool({'dataclasses', 'inspect'} & set(sys.modules)))"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], env=uncounted(), check=False).returncode == 0
