@@ -290,3 +290,11 @@ def test_probing_is_repeatable_and_lossless(
     assert Capabilities.from_json(caps.to_json()) == caps
     assert "probe" not in {note.source.partition(" ")[0] for note in caps.notes}
     assert decision_of(caps, Request()) is not None
+
+
+def test_equal_capabilities_have_one_hash() -> None:
+    """Extras that compare equal are equal capabilities, and so one key, also where JSON writes them apart."""
+    whole, decimal = Capabilities(extras={"x": 1}), Capabilities(extras={"x": 1.0})
+    assert whole == decimal
+    assert hash(whole) == hash(decimal)
+    assert len({Capabilities(engine="vllm"), Capabilities(engine="sglang")}) == 2

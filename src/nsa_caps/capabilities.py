@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.frozen import dataclass, field, replace
+from nsa_caps.frozen import dataclass, field, field_names, replace
 
 __all__ = [
     "PLATFORMS",
@@ -211,6 +211,10 @@ class AotBundle:
     kernels: tuple[AotKernel, ...] | None = ()
 
 
+# What can only be compared, not hashed.
+_MAPPINGS = ("variables", "switches", "extras")
+
+
 def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(mapping))
 
@@ -260,12 +264,13 @@ class Capabilities:
 
     def __post_init__(self) -> None:
         """Freeze the mappings."""
-        for name in ("variables", "switches", "extras"):
+        for name in _MAPPINGS:
             object.__setattr__(self, name, _frozen(getattr(self, name)))
 
     def __hash__(self) -> int:
-        """Agree with equality, which the JSON text does: it holds every field."""
-        return hash(self.to_json())
+        """Agree with equality: of equal mappings neither the order nor the JSON text need be the same."""
+        names = (name for name in field_names(self) if name not in _MAPPINGS)
+        return hash(tuple(getattr(self, name) for name in names))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle through the JSON form, as engines send capabilities to their workers."""

@@ -44,7 +44,6 @@ CODES: Mapping[str, str] = MappingProxyType({
     "aiter.unknown-arch": "aiter does not know the arch that it takes for the machine's",
     "aiter.arch-differs": "aiter takes another arch for the machine's than the one that runs",
     "aiter.arch-not-gluon": "aiter's gluon kernels do not take this arch",
-    "aiter.gluon-inactive": "aiter's gluon kernels are not active",
     "aiter.flat-reads-wrong": "aiter's gluon kernels read flat pages in the wrong order",
     "aiter.plain-one-token": "aiter's plain kernel takes pages of one token only",
     "aiter.no-fp8-type": "aiter has no fp8 type for this arch",
