@@ -8,5 +8,5 @@ __all__ = ["uncounted"]
 
 
 def uncounted() -> dict[str, str]:
-    """Return the environment for a child that is not counted: coverage imports a lot, and writes as the child's user."""
+    """Return the environment for a child that is not counted: coverage imports a lot, and writes as its user."""
     return {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")}
