@@ -162,10 +162,10 @@ def test_an_empty_batch_or_cache_or_width_launches_nothing(device: str) -> None:
     assert (logits(q, cache[:0], weights, lengths, table, 64, fmt=fmt) == -torch.inf).all()
 
 
-def test_a_head_dim_that_triton_has_no_product_for_is_refused() -> None:
+def test_a_head_dim_that_triton_has_no_product_for_is_refused(device: str) -> None:
     """Vectors are powers of two, and products take 16 at least."""
     fmt = PageFormat(page_size=16, head_dim=96, quant_block_size=96)
-    case = make_case(fmt, [10], 16)
+    case = make_case(fmt, [10], 16, device=device)
     with pytest.raises(KernelArgumentError, match="head dim of 96"):
         logits(*case.arguments, fmt=fmt)
 
