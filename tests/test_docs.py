@@ -110,3 +110,45 @@ def test_the_guide_to_fallbacks_knows_its_codes() -> None:
     sections = re.findall(r"^## `([^`]+)`\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert len(sections) == 10
     assert [code for code, section in sections if f"[{code}]" not in section] == []
+
+
+def section_rows(name: str) -> list[list[str]]:
+    """Return the cells of the tables that a benchmark wrote into a section of docs/performance.md."""
+    text = (DOCS / "performance.md").read_text(encoding="utf-8")
+    section = text.partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0]
+    lines = [line for line in section.splitlines() if re.match(r"\| \d", line)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_what_rows_are_said_to_cost_is_what_was_measured() -> None:
+    """The figures in the row table are the least and the most of the section that `benchmarks/gpu_costs.py` wrote."""
+    ratios = [
+        [float(match[1]) for cell in row if (match := re.search(r"\((.*)\)", cell))] for row in section_rows("costs")
+    ]
+    portable, without_fp8, _, torch = zip(*ratios, strict=True)
+    assert max(portable) <= 1
+    told = {
+        row.name: (row.summary, *(str(caveat(nsa_caps.Capabilities())) for caveat in row.caveats))
+        for row in nsa_caps.ROWS
+    }
+    assert f"{min(without_fp8):.1f} to {max(without_fp8):.1f} times" in told["portable"][1]
+    assert f"{min(torch):.0f} to {max(torch):.0f} times" in told["reference"][0]
+
+
+def test_no_shape_of_the_goal_is_slower_than_deep_gemm() -> None:
+    """What the page says of its own table: none of the 16 shapes of equal length is slower, tiles are within 10 %."""
+    even = section_rows("logits")[:16]
+    assert len({tuple(row[:3]) for row in even}) == 16
+    assert not any("to" in row[0] or "and" in row[0] or "of" in row[0] for row in even)
+    assert max(float(row[6]) for row in even) <= 1
+    assert max(float(row[8]) for row in even) <= 1.1
+
+
+def test_the_start_up_is_held_against_its_budgets_as_measured() -> None:
+    """The table of budgets repeats what `benchmarks/probing.py` wrote, and no other figures."""
+    few, many = ([float(cell) for cell in row[1:]] for row in section_rows("probing") if row[0] in ("300", "1000"))
+    text = (DOCS / "performance.md").read_text(encoding="utf-8").partition("Against the budgets:")[2]
+    for figure in (f"{few[0]:.2f}", f"{few[1]:.1f}", f"{many[0]:.2f}", f"{many[1]:.1f}"):
+        assert f"| {figure} |" in text
+    assert f"{many[1] / few[1]:.2f} times as long with aiter's source" in text
+    assert f"{many[0] / few[0]:.1f} times without one" in text

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from nsa_caps.apart import LayoutMismatchError, Party, apart_lines, groups_of, rank_names
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.explain import indented, plain
+from nsa_caps.frozen import replace
 from nsa_caps.layout import IndexerLayout, NoUsableLayoutError, select_indexer_layout
 from nsa_caps.stance import Stance, stance_of
 
@@ -142,8 +143,6 @@ def _shared(stances: Sequence[Stance]) -> tuple[str, PageFormat] | None:
 
 
 def _decide_again(layout: IndexerLayout, shared: tuple[str, PageFormat]) -> IndexerLayout:
-    from dataclasses import replace  # noqa: PLC0415 only where ranks differ
-
     row, _ = shared
     decision = layout.decision
     if layout.row == row:

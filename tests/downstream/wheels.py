@@ -10,6 +10,7 @@ import builtins
 import re
 import sys
 import zipfile
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -117,8 +118,7 @@ class Sandbox:
     ) -> Any:
         """Python's `__import__`, for this sandbox."""
         if level and importer is not None:
-            base = importer["__package__"].rsplit(".", level - 1)[0]
-            name = f"{base}.{name}" if name else base
+            name = resolve_name("." * level + name, importer["__package__"])
         top = name.split(".")[0]
         if top != self.wheel.project and not any(f"{given}.".startswith(f"{top}.") for given in self.given):
             return builtins.__import__(name, None, None, tuple(names or ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import os
+from importlib.util import resolve_name
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,7 @@ class Sandbox:
     ) -> Any:
         """Python's ``__import__``, for this sandbox."""
         if level and importer is not None:
-            base = importer["__package__"].rsplit(".", level - 1)[0]
-            name = f"{base}.{name}" if name else base
+            name = resolve_name("." * level + name, importer["__package__"])
         name = BARE.get(name, name)
         if name.split(".")[0] in REAL:
             return builtins.__import__(name, None, None, tuple(names or ()))

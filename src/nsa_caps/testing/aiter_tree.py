@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from nsa_caps.aiter_releases import AITER_RELEASES
 from nsa_caps.capabilities import AiterSource
 from nsa_caps.errors import NsaCapsError
 
@@ -78,23 +79,11 @@ _A8EB62F5 = replace(
 )
 _10C87EA1 = replace(_A8EB62F5, aot_needs_gluon_triton=True, mfma="target")
 _A1BDCEC9 = replace(_10C87EA1, known_archs=(*_ARCHS_2025, *_ARCHS_RDNA, "gfx1250"), mfma_3d=("base", "preshuffle"))
-_A6BB4993 = replace(_A1BDCEC9, store_preshuffle=True, gather_preshuffle=True, trimmed_by=("AITER_AOT_IMPORT",))
+_A6BB4993 = AITER_RELEASES["0.1.13"].source
 _F061FBA9 = replace(_A6BB4993, gate_triton="3.6.0")
 _3B2E6F48 = replace(_F061FBA9, gate_escape="AITER_USE_SYSTEM_TRITON")
-_861B4C93 = replace(
-    _3B2E6F48,
-    trimmed_by=("AITER_TRITON_ONLY", "AITER_AOT_IMPORT"),
-    gluon_archs=("gfx942", "gfx950", "gfx1250"),
-    fp8_archs=("gfx942", "gfx950", "gfx1200", "gfx1201", "gfx1250"),
-)
-_04907EDC = replace(
-    _861B4C93,
-    arch_gate="select",
-    plain_pages="any",
-    wide_offsets=("preshuffle",),
-    fp8_archs=("gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1102", "gfx1151", "gfx1200", "gfx1201", "gfx1250"),
-    gfx1250_waves=4,
-)
+_861B4C93 = AITER_RELEASES["0.1.16"].source
+_04907EDC = AITER_RELEASES["main"].source
 
 GENERATIONS: Mapping[str, AiterSource] = MappingProxyType(
     {
