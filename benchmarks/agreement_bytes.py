@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 import nsa_caps
-from nsa_caps.agreement_wire import Wire
+from nsa_caps.agreement.collectives import Wire
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:

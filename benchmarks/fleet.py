@@ -28,7 +28,7 @@ from sections import write_section
 # The command, which then says how much memory it took at most; getrusage would count the parent's before the exec.
 COMMAND = """
 import re, sys
-from nsa_caps.cli import main
+from nsa_caps.cli.main import main
 code = main(["compare", *sys.argv[1:]])
 print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
 sys.exit(code)

@@ -32,8 +32,9 @@ from gpu_logits import (
     positive,
     random_cache,
 )
-from nsa_caps.kernels import portable_logits, reference_logits
-from nsa_caps.kernels.portable_logits_tuning import Tuning, tuning_for
+from nsa_caps.kernels import reference_logits
+from nsa_caps.kernels.portable import logits as portable_logits
+from nsa_caps.kernels.portable.tuning import Tuning, tuning_for
 from nsa_caps.pages import PageFormat
 
 if TYPE_CHECKING:

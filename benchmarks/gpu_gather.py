@@ -21,8 +21,10 @@ import torch
 import triton
 from triton.testing import do_bench_cudagraph
 
-from nsa_caps.kernels import portable, reference
-from nsa_caps.pages import Dialect, Order, PageFormat, ScaleFormat
+from nsa_caps.archs import Dialect
+from nsa_caps.kernels import reference
+from nsa_caps.kernels.portable import store_gather as portable
+from nsa_caps.pages import Order, PageFormat, ScaleFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import triton
 
-from nsa_caps.kernels import portable_logits, reference_logits
-from nsa_caps.kernels.checks import fp8_dtype
+from nsa_caps.kernels import reference_logits
+from nsa_caps.kernels.arguments import fp8_dtype
+from nsa_caps.kernels.portable import logits as portable_logits
 from nsa_caps.kernels.reference import byte_offsets, encode_scales
 from nsa_caps.pages import PageFormat
 

@@ -20,7 +20,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nsa_caps.kernels.portable_logits import _logits_kernel
+from nsa_caps.kernels.portable.logits import _logits_kernel
 
 TARGETS = (
     *("gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1151", "gfx1200", "gfx1201", "gfx1250"),

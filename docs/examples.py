@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps import AotKernel, Host
-from nsa_caps.cli import main as nsa_caps_command
+from nsa_caps.cli.main import main as nsa_caps_command
 from nsa_caps.testing import machine, named_machine
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nsa_caps.reasons import CODES
-from nsa_caps.rows import ROWS
-from nsa_caps.switches import ENGINES, GRAMMARS, SWITCHES
+from nsa_caps.capabilities.records import ENGINES
+from nsa_caps.capabilities.switches import GRAMMARS, SWITCHES
+from nsa_caps.policy.reasons import CODES
+from nsa_caps.policy.rows import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,24 +14,16 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nsa_caps.capabilities import (
-    PLATFORMS,
-    AotBundle,
-    AotKernel,
-    Capabilities,
-    Device,
-    Note,
-    Package,
-    SnapshotError,
-)
-from nsa_caps.host import Host
-from nsa_caps.policy import UnknownRowError, decide
+from nsa_caps.base.serial import SnapshotError
+from nsa_caps.capabilities.records import ENGINES, PLATFORMS, AotBundle, AotKernel, Capabilities, Device, Note, Package
+from nsa_caps.capabilities.switches import SWITCHES, VARIABLES, resolve
+from nsa_caps.policy.decision import UnknownRowError, decide
 from nsa_caps.probes.aiter_source import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
 from nsa_caps.probes.devices import arch_of_target_version, devices
+from nsa_caps.probes.host import Host
 from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform
-from nsa_caps.switches import ENGINES, SWITCHES, VARIABLES, resolve
 from nsa_caps.testing import AOT_FOLDER, GENERATIONS, machine, write_aiter_tree
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nsa_caps import AotBundle, Capabilities, Device, Package
-from nsa_caps.capabilities import AotKernel, PackageState
-from nsa_caps.switches import resolve
+from nsa_caps.capabilities.records import AotKernel, PackageState
+from nsa_caps.capabilities.switches import resolve
 from nsa_caps.testing import GENERATIONS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nsa_caps.kernels import reference, reference_logits
-from nsa_caps.selfcheck import RowKernels
+from nsa_caps.selfcheck.records import RowKernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from nsa_caps.arguments import parser
-from nsa_caps.reasons import CODES
-from nsa_caps.rows import ROWS
+from nsa_caps.cli.parser import parser
+from nsa_caps.policy.reasons import CODES
+from nsa_caps.policy.rows import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

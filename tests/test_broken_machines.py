@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nsa_caps import AotKernel, Capabilities, Host, Note, Package, decide, probe
-from nsa_caps.host import UnreadableError
-from nsa_caps.probes import BUILT_IN
-from nsa_caps.switches import VARIABLES
+from nsa_caps.capabilities.switches import VARIABLES
+from nsa_caps.probes.host import UnreadableError
+from nsa_caps.probes.probe import BUILT_IN
 from nsa_caps.testing import AOT_FOLDER, machine
 from tests.processes import uncounted
 

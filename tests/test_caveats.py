@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Change, Request, decide, probe
-from nsa_caps.report import decision_document
+from nsa_caps.policy.document import decision_document
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:

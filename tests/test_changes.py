@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nsa_caps import Capabilities, Change, Device, Note, Package, Request, UnknownEngineError
-from nsa_caps.aiter_releases import AITER_RELEASES
-from nsa_caps.changes import with_variables
-from nsa_caps.switches import resolve
+from nsa_caps.capabilities.aiter_history import AITER_RELEASES
+from nsa_caps.capabilities.switches import resolve, with_variables
 
 REQUEST = Request(page_size=48)
 CAPS = Capabilities(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nsa_caps import Capabilities, Host, probe
-from nsa_caps.cli import main
-from nsa_caps.switches import VARIABLES
+from nsa_caps.capabilities.switches import VARIABLES
+from nsa_caps.cli.main import main
 from nsa_caps.testing import machine
 from tests.processes import uncounted
 
@@ -353,7 +353,7 @@ def test_the_quick_path_imports_little() -> None:
     """A report as JSON loads neither what decides nothing nor what only other commands need."""
     heavy = (
         *("torch", "triton", "aiter", "numpy", "rich", "importlib_metadata", "shutil", "textwrap", "traceback"),
-        *("nsa_caps.matrix", "nsa_caps.svg", "nsa_caps.page_table", "nsa_caps.plugins"),
+        *("nsa_caps.matrix", "nsa_caps.report.matrix_svg", "nsa_caps.page_table", "nsa_caps.plugins"),
     )
     code = f"import sys; from nsa_caps.cli import main; main(); sys.exit(str(set({heavy}) & set(sys.modules)))"
     ended = subprocess.run(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Capabilities, Decision, Device, Note, Package, Request, UnknownRowError, decide, probe
-from nsa_caps.explain import explain, indented, note_lines, plain, printable, report_lines, what_if_lines, why_lines
-from nsa_caps.switches import resolve
+from nsa_caps.base.lines import indented, plain, printable
+from nsa_caps.capabilities.switches import resolve
+from nsa_caps.policy.explain import explain, note_lines, report_lines, what_if_lines, why_lines
 from nsa_caps.testing import GENERATIONS, machine
 
 if TYPE_CHECKING:

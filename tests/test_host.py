@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Host
-from nsa_caps.host import UnreadableError
+from nsa_caps.probes.host import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

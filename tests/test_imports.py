@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,9 +16,12 @@ import pytest
 
 from nsa_caps import AotKernel
 from nsa_caps.testing import lay_out_packages
+from tests.house import PACKAGE, CircleError, arrows, floors, imports, module_name, package_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from tests.house import Import
 
 SOURCES = Path(__file__).parents[1] / "src"
 HEAVY = {
@@ -179,102 +183,127 @@ def test_the_module_runs_as_a_command(tmp_path: Path) -> None:
         assert isinstance(json.loads(done.stdout), dict)
 
 
-# --- Layers: each module may import those before it at module level, and none behind it.
+# --- The house: packages stand on floors, and import only what lies below.
 
-LAYERS = (
-    ("errors", "_version", "frozen"),
-    ("versions", "bounded"),
-    ("host",),
-    ("capabilities",),
-    ("records",),
-    ("pages",),
-    ("switches",),
-    ("aiter_releases",),
-    ("request",),
-    ("probes", "plugins"),
-    ("changes",),
-    ("reasons",),
-    ("aiter_gates",),
-    ("caveats",),
-    ("requirements",),
-    ("aiter_requirements", "gluon_requirements"),
-    ("rows",),
-    ("explain",),
-    ("policy",),
-    ("layout", "page_table"),
-    ("once",),
-    ("kernels", "engines"),
-    ("stance",),
-    ("apart",),
-    ("handshake",),
-    ("selfcheck", "agreement"),
-    ("matrix", "fleet"),
-    ("report", "svg", "console", "arguments", "options"),
-    ("fleet_svg",),
+# Each package on its floor. A package may import those on lower floors, and none beside or above.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("_version", "archs", "errors"),
+    ("base", "page_table"),
+    ("capabilities", "pages"),
+    ("kernels", "policy", "probes", "switches"),
+    ("layout", "reasons", "requirements", "rows", "selfcheck"),
+    ("agreement", "engines", "testing"),
+    ("__init__", "report"),
     ("cli",),
-    ("__main__", "__init__", "testing"),
+    ("__main__",),
 )
-ORDER = {name: level for level, names in enumerate(LAYERS) for name in names}
-# Modules whose names begin alike belong together.
-GROUPS = ("selfcheck", "agreement")
-PACKAGE = SOURCES / "nsa_caps"
+MOST_FLOORS = 9
 
 
-def layer(file: Path) -> str:
-    """Return the name that a module counts under: its folder's below the package, its group's, else its own."""
-    name = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return next((group for group in GROUPS if name.startswith(group)), name)
+def above_or_beside(found: Iterable[Import]) -> list[str]:
+    """Return the imports that do not lead down."""
+    order = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+    return [
+        f"{each.module}:{each.line} imports {each.imported}"
+        for each in found
+        if (left := package_of(each.module)) != (right := package_of(each.imported)) and order[left] <= order[right]
+    ]
 
 
-def imports(body: Iterable[ast.stmt]) -> Iterator[str]:
-    """Return the modules that statements import when they are run, those for type checkers left out."""
-    for node in body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            # `from nsa_caps import requirements` imports the module of that name.
-            yield from (
-                f"{node.module}.{alias.name}" if node.module == "nsa_caps" else str(node.module) for alias in node.names
-            )
-        elif isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
-            yield from imports([*node.body, *node.orelse])
-        elif isinstance(node, (ast.Try, ast.With, ast.ClassDef)):
-            yield from imports(node.body)
+def test_every_import_leads_down() -> None:
+    """No package imports one beside or above it: not at module level, nor in a function, nor for type checkers."""
+    found = list(imports())
+    assert {package_of(name) for each in found for name in each[:2]} == {name for names in FLOORS for name in names}
+    assert above_or_beside(found) == []
+    assert len(FLOORS) <= MOST_FLOORS
+    assert max(floors(arrows(found, packages=True)).values()) <= MOST_FLOORS
 
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE)
+def test_no_modules_import_each_other() -> None:
+    """There is no circle of modules, and so none of packages."""
+    found = list(imports())
+    floors(arrows(found, packages=False))
+    floors(arrows(found, packages=True))
 
 
-@pytest.mark.parametrize("file", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nothing_upstream_imports_downstream(file: Path) -> None:
-    """At module level a module imports only what lies before it on the way from the machine to the layout."""
-    assert layer(file) in ORDER, "a new module needs its place in LAYERS"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from nsa_caps.layout.layout import IndexerLayout",
+        "import nsa_caps.layout.layout",
+        "from nsa_caps.layout import layout",
+        "def f():\n    from nsa_caps.layout.layout import IndexerLayout",
+        "if TYPE_CHECKING:\n    from nsa_caps.layout.layout import IndexerLayout",
+        "class C:\n    def f(self):\n        if 1:\n            import nsa_caps.layout.layout as late",
+    ],
+)
+def test_an_import_that_leads_up_is_found_wherever_it_stands(tmp_path: Path, text: str) -> None:
+    """Put into `policy/rows.py`, an import of the layout is both a way up and a circle."""
+    copy = tmp_path / "nsa_caps"
+    shutil.copytree(PACKAGE, copy)
+    file = copy / "policy" / "rows.py"
+    file.write_text(f"{file.read_text()}\n{text}\n")
+    found = list(imports(copy))
+    assert [line.partition(" imports ")[2].partition(".")[0] for line in above_or_beside(found)] == ["layout"]
+    with pytest.raises(CircleError, match="policy -> "):
+        floors(arrows(found, packages=True))
+
+
+# Imported late as they cost an engine's start-up: heavy packages, and what needs one at its top.
+LATE = {"torch", "triton", "rich", "importlib_metadata", "numpy", "pynvml"}
+
+
+def late_imports() -> Iterator[tuple[str, str]]:
+    """Return the imports of the package's own that stand in a function: the module, and what it imports there."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        for function in ast.walk(ast.parse(file.read_text())):
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.ImportFrom) and str(node.module).startswith("nsa_caps"):
+                        yield module_name(file), str(node.module)
+
+
+def test_late_imports_of_our_own_bring_something_heavy() -> None:
+    """A function imports a module of this package only where that imports torch or Triton, or is a whole command."""
     wrong = [
-        name
-        for name in imports(ast.parse(file.read_text()).body)
-        if name.startswith("nsa_caps.") and ORDER.get(layer(PACKAGE / name.split(".")[1]), -1) > ORDER[layer(file)]
+        (module, late)
+        for module, late in late_imports()
+        if package_of(module) != "cli" and not (set(top_level_imports(late)) & LATE)
     ]
     assert wrong == []
 
 
-PURE: tuple[str, ...] = (
-    "policy",
-    "rows",
-    "requirements",
-    "aiter_requirements",
-    "gluon_requirements",
-    "aiter_gates",
-    "changes",
-)
-PURE += ("reasons", "request", "switches", "capabilities", "explain", "pages", "versions")
+def top_level_imports(module: str) -> Iterator[str]:
+    """Return the packages that a module of this package imports at its top, or those of its own that it imports."""
+    base = SOURCES.joinpath(*module.split("."))
+    file = base.with_suffix(".py") if base.with_suffix(".py").exists() else base / "__init__.py"
+    for node in ast.parse(file.read_text()).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            yield name.partition(".")[0]
+            if name.startswith("nsa_caps."):
+                yield from top_level_imports(name)
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_the_policy_is_pure(name: str) -> None:
+@pytest.mark.parametrize("package", ["policy", "capabilities"])
+def test_the_policy_is_pure(package: str) -> None:
     """From capabilities to decision nothing imports the operating system, a clock, or the machine."""
-    allowed_os = {"explain"}  # os.path, which is arithmetic on text
-    modules = {each.partition(".")[0] for each in imports(ast.parse((PACKAGE / f"{name}.py").read_text()).body)}
     forbidden = {"os", "sys", "io", "pathlib", "subprocess", "time", "datetime", "random", "socket", "torch", "triton"}
-    if name in allowed_os:
-        forbidden -= {"os"}
-    assert modules & forbidden == set()
+    found = {
+        (module_name(file), alias.name if isinstance(node, ast.Import) else str(node.module))
+        for file in (PACKAGE / package).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+    }
+    # os.path is arithmetic on text.
+    assert {(module, name) for module, name in found if name.partition(".")[0] in forbidden} <= {
+        ("policy.explain", "os")
+    }
+
+
+def test_no_module_is_long() -> None:
+    """A module is read in one sitting: none is over 350 lines."""
+    long = {module_name(file): len(file.read_text().splitlines()) for file in PACKAGE.rglob("*.py")}
+    assert {name: lines for name, lines in long.items() if lines > 350} == {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nsa_caps import ROWS, Capabilities, NoUsableLayoutError, decide, select_indexer_layout
-from nsa_caps.cli import main
+from nsa_caps.cli.main import main
 from nsa_caps.pages import PageFormat
 
 from .machines.make import REAL, SITE, TABLE, snapshot

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Capabilities, Host, Package, Request, decide, probe
-from nsa_caps.cli import main
-from nsa_caps.explain import plain
-from nsa_caps.matrix import ARCHS, TRITON_VERSIONS, Matrix, matrix, matrix_lines
+from nsa_caps.base.lines import plain
+from nsa_caps.cli.main import main
+from nsa_caps.report.matrix import ARCHS, TRITON_VERSIONS, Matrix, matrix, matrix_lines
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nsa_caps.capabilities import Platform
+    from nsa_caps.capabilities.records import Platform
 
 
 def laid_out(

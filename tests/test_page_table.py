@@ -83,41 +83,17 @@ def metadata(**tables: torch.Tensor | None) -> SimpleNamespace:
 
 TOKENS = torch.arange(512, dtype=torch.int32)[None]
 PAGES = torch.tensor([[4, 5, 6, 7, 12, 13, 14, 15]], dtype=torch.int32)
-LOGICAL = PAGES + 100
 
 
 @pytest.mark.parametrize(
-    ("page_size", "index_kpool", "logical", "expected"),
-    [
-        (1, 1, False, TOKENS),
-        (1, 1, True, TOKENS),
-        (64, 1, False, PAGES),
-        (16, 1, False, PAGES),
-        (64, 1, True, LOGICAL),
-        (64, 4, False, torch.tensor([[1, 3]])),
-        (64, 4, True, torch.tensor([[26, 28]])),
-    ],
+    ("page_size", "index_kpool", "expected"),
+    [(1, 1, TOKENS), (64, 1, PAGES), (16, 1, PAGES), (64, 4, torch.tensor([[1, 3]]))],
 )
-def test_the_getter_follows_the_page_size(
-    page_size: int, index_kpool: int, logical: bool, expected: torch.Tensor
-) -> None:
+def test_the_getter_follows_the_page_size(page_size: int, index_kpool: int, expected: torch.Tensor) -> None:
     """SGLang's ``get_page_table_64`` gives pages of whatever size is physical; pooling is added here."""
-    engine = metadata(page_table_1=TOKENS, page_table_64=PAGES, logical_page_table=LOGICAL)
-    found = from_metadata(engine, page_size, index_kpool, logical=logical)
+    engine = metadata(page_table_1=TOKENS, page_table_64=PAGES)
+    found = from_metadata(engine, page_size, index_kpool)
     assert found.tolist() == expected.tolist()
-
-
-def test_logical_pages_are_asked_for_by_name() -> None:
-    """Without the word the pages are physical, and a third number is no truth value."""
-    engine = metadata(page_table_64=PAGES, logical_page_table=LOGICAL)
-    assert from_metadata(engine, 64) is PAGES
-    with pytest.raises(TypeError):
-        from_metadata(engine, 64, 1, True)  # type: ignore[call-arg]  # that is the point
-
-
-def test_metadata_from_before_logical_pages_has_one_kind_of_page() -> None:
-    """Where nothing translates pages there is no ``get_logical_page_table``, and the plain table is the logical one."""
-    assert from_metadata(metadata(page_table_64=PAGES), 64, logical=True) is PAGES
 
 
 def test_missing_getters_are_named() -> None:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsa_caps.pages import Dialect, Order, PageFormat, PageFormatError, ScaleFormat, difference
+from nsa_caps.archs import Dialect
+from nsa_caps.pages import Order, PageFormat, PageFormatError, ScaleFormat, difference
 
 
 @st.composite

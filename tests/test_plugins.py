@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from nsa_caps import ROWS, Host, probe
-from nsa_caps.once import row_table
-from nsa_caps.plugins import load_plugins
+from nsa_caps.layout.row_table import row_table
+from nsa_caps.probes.plugins import load_plugins
 from nsa_caps.testing import lay_out_packages
 
 SOURCES = Path(__file__).parents[1] / "src"

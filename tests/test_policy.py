@@ -27,7 +27,7 @@ from nsa_caps import (
     probe,
     select_indexer_layout,
 )
-from nsa_caps.reasons import CODES
+from nsa_caps.policy.reasons import CODES
 from nsa_caps.testing import GENERATIONS, machine
 
 from .hand import capabilities

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Host, Note, decide, probe
-from nsa_caps.host import UnreadableError
 from nsa_caps.probes.devices import arch_of_target_version, devices
+from nsa_caps.probes.host import UnreadableError
 from nsa_caps.testing import FakeNvml, lay_out_gpus, machine
 
 if TYPE_CHECKING:
-    from nsa_caps.capabilities import Platform
+    from nsa_caps.capabilities.records import Platform
 
 NODES = "sys/class/kfd/kfd/topology/nodes"
 

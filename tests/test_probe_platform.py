@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Host
-from nsa_caps.capabilities import PLATFORMS, Platform
+from nsa_caps.capabilities.records import PLATFORMS, Platform
 from nsa_caps.probes.platform import platform
 from nsa_caps.testing import lay_out_packages
 

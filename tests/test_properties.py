@@ -31,8 +31,8 @@ from nsa_caps import (
     probe,
     select_indexer_layout,
 )
-from nsa_caps.reasons import CODES
-from nsa_caps.switches import ENGINES
+from nsa_caps.capabilities.records import ENGINES
+from nsa_caps.policy.reasons import CODES
 from nsa_caps.testing.strategies import any_capabilities, capabilities, hosts, requests
 
 if TYPE_CHECKING:

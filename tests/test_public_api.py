@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nsa_caps.reasons import CODES
+from nsa_caps.policy.reasons import CODES
 
 from . import public_api
 

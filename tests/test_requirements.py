@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import ROWS, AotBundle, AotKernel, Capabilities, Device, Package, Request, decide
-from nsa_caps.aiter_gates import (
+from nsa_caps.capabilities.records import PLATFORMS
+from nsa_caps.policy.aiter_gates import (
     aot_kernel_name,
     below_import_gate,
     has_new_triton,
@@ -17,7 +18,6 @@ from nsa_caps.aiter_gates import (
     jit_runs,
     no_compile_reason,
 )
-from nsa_caps.capabilities import PLATFORMS
 from nsa_caps.testing import GENERATIONS
 
 from .hand import capabilities

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from nsa_caps import probe
-from nsa_caps.capabilities import SnapshotError
+from nsa_caps.base.serial import SnapshotError
 from nsa_caps.kernels import reference, reference_logits
 from nsa_caps.pages import PageFormat
-from nsa_caps.policy import find_row
-from nsa_caps.request import Request
-from nsa_caps.selfcheck import CAUSES, RowKernels, SelfCheck, causes_of, run, self_check, versions_of
+from nsa_caps.policy.decision import find_row
+from nsa_caps.policy.request import Request
+from nsa_caps.selfcheck.check import causes_of, run, self_check, versions_of
+from nsa_caps.selfcheck.records import CAUSES, RowKernels, SelfCheck
 from nsa_caps.testing import machine
 from tests.planted_faults import (
     CutOff,

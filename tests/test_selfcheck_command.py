@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from jsonschema import Draft202012Validator
 
-from nsa_caps.cli import main
+from nsa_caps.cli.main import main
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from nsa_caps import Capabilities, Request, probe
-from nsa_caps.frozen import field_names
-from nsa_caps.matrix import Matrix, matrix
-from nsa_caps.reasons import CODES
-from nsa_caps.rows import ROWS
-from nsa_caps.svg import draw, fill_of
+from nsa_caps.base.serial import field_names
+from nsa_caps.policy.reasons import CODES
+from nsa_caps.policy.rows import ROWS
+from nsa_caps.report.matrix import Matrix, matrix
+from nsa_caps.report.matrix_svg import draw, fill_of
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nsa_caps import AotKernel, Host, decide, probe
-from nsa_caps.capabilities import PLATFORMS, Platform
+from nsa_caps.capabilities.records import PLATFORMS, Platform
 from nsa_caps.testing import (
     GENERATIONS,
     FakeNvml,

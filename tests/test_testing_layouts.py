@@ -11,20 +11,20 @@ from hypothesis import given
 
 from nsa_caps import ROWS, PageFormat, Request, UnknownRowError, decide, probe
 from nsa_caps.kernels import reference
-from nsa_caps.kernels.checks import KernelArgumentError
+from nsa_caps.kernels.arguments import KernelArgumentError
 from nsa_caps.page_table import from_metadata, from_token_table
-from nsa_caps.policy import find_row
+from nsa_caps.policy.decision import find_row
 from nsa_caps.testing import (
     MACHINES,
     BatchError,
     MachineError,
     PagedBatch,
     every_layout,
+    fake_aiter_kernels,
+    fake_kernels,
     layout_id,
     machine,
     named_machine,
-    stand_in,
-    stand_in_aiter,
 )
 from nsa_caps.testing.strategies import page_formats, page_tables
 
@@ -130,7 +130,7 @@ def case(fmt: PageFormat) -> dict[str, Any]:
     batch = PagedBatch.shuffled(fmt.page_size, [20, 3])
     keys = torch.arange(23 * 128, dtype=torch.float32).view(23, 128) % 7
     cache = torch.zeros(batch.num_pages, fmt.page_bytes, dtype=torch.uint8)
-    stand_in.store(cache, batch.slots(), *reference.quantise(keys, fmt), fmt=fmt)
+    fake_kernels.store(cache, batch.slots(), *reference.quantise(keys, fmt), fmt=fmt)
     table = from_metadata(batch, fmt.page_size)
     return {"cache": cache, "page_table": table, "cu_seq_lens": batch.cu_seq_lens(), "total_tokens": 23, "fmt": fmt}
 
@@ -153,43 +153,43 @@ def scored(fmt: PageFormat, **changes: Any) -> dict[str, Any]:
 def test_what_is_beyond_a_tensor_is_refused() -> None:
     """Slots, pages and lengths beyond what there is are errors here, where a GPU would read or write something."""
     right = case(FLAT)
-    stand_in.gather(**right)
-    stand_in.logits(**scored(FLAT))
+    fake_kernels.gather(**right)
+    fake_kernels.logits(**scored(FLAT))
     table = right["page_table"].clone()
     table[0, 0] = 10**6
     for wrong, argument in (({"page_table": table}, "page_table"), ({"page_table": table[:, 1:]}, "cu_seq_lens")):
         with pytest.raises(KernelArgumentError, match=argument):
-            stand_in.gather(**{**right, **wrong})
+            fake_kernels.gather(**{**right, **wrong})
     for changes, argument in (
         ({"page_table": table}, "page_table"),
         ({"max_model_len": 19}, "context_lens"),
         ({"context_lens": torch.tensor([40, 3], dtype=torch.int32), "max_model_len": 40}, "cu_seq_lens"),
     ):
         with pytest.raises(KernelArgumentError, match=argument):
-            stand_in.logits(**scored(FLAT, **changes))
+            fake_kernels.logits(**scored(FLAT, **changes))
     keys = torch.zeros(1, 128)
     slots = torch.tensor([10**6])
     with pytest.raises(KernelArgumentError, match="slots"):
-        stand_in.quantise_and_store(right["cache"], slots, keys, fmt=FLAT, checked=False)
+        fake_kernels.quantise_and_store(right["cache"], slots, keys, fmt=FLAT, checked=False)
     with pytest.raises(KernelArgumentError, match="slots"):
-        stand_in.store(right["cache"], slots, *reference.quantise(keys, FLAT), fmt=FLAT, checked=False)
+        fake_kernels.store(right["cache"], slots, *reference.quantise(keys, FLAT), fmt=FLAT, checked=False)
 
 
 def test_what_aiters_kernels_would_get_wrong_is_refused() -> None:
     """More rows than there are, pages that lie apart, and options that are not the format's are errors under aiter."""
     right = case(FLAT)
-    keys, scales = stand_in_aiter.gather(**right)
-    assert torch.equal(keys.float() * scales[:, None], stand_in.gather(**right)[0].float() * scales[:, None])
-    stand_in.gather(**{**right, "total_tokens": 24})
+    keys, scales = fake_aiter_kernels.gather(**right)
+    assert torch.equal(keys.float() * scales[:, None], fake_kernels.gather(**right)[0].float() * scales[:, None])
+    fake_kernels.gather(**{**right, "total_tokens": 24})
     with pytest.raises(KernelArgumentError, match="at most cu_seq_lens"):
-        stand_in_aiter.gather(**{**right, "total_tokens": 24})
+        fake_aiter_kernels.gather(**{**right, "total_tokens": 24})
     slots, rows = torch.tensor([0]), torch.zeros(1, 128)
     apart = torch.zeros(4, FLAT.page_bytes * 2, dtype=torch.uint8)[:, : FLAT.page_bytes]
-    stand_in.quantise_and_store(apart, slots, rows, fmt=FLAT)
-    stand_in_aiter.quantise_and_store(apart.contiguous(), slots, rows, fmt=FLAT)
+    fake_kernels.quantise_and_store(apart, slots, rows, fmt=FLAT)
+    fake_aiter_kernels.quantise_and_store(apart.contiguous(), slots, rows, fmt=FLAT)
     with pytest.raises(KernelArgumentError, match="pages that lie apart"):
-        stand_in_aiter.quantise_and_store(apart, slots, rows, fmt=FLAT)
-    stand_in_aiter.logits(**scored(FLAT), Preshuffle=False, KVBlockSize=16)
+        fake_aiter_kernels.quantise_and_store(apart, slots, rows, fmt=FLAT)
+    fake_aiter_kernels.logits(**scored(FLAT), Preshuffle=False, KVBlockSize=16)
     wrong: tuple[dict[str, Any], ...] = (
         {},
         {"Preshuffle": True, "KVBlockSize": 16},
@@ -197,7 +197,7 @@ def test_what_aiters_kernels_would_get_wrong_is_refused() -> None:
     )
     for options in wrong:
         with pytest.raises(KernelArgumentError, match="options"):
-            stand_in_aiter.logits(**scored(FLAT), **options)
+            fake_aiter_kernels.logits(**scored(FLAT), **options)
 
 
 # --- Batches

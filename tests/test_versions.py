@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nsa_caps.versions import base_version, parse_version, without_local
+from nsa_caps.policy.versions import base_version, parse_version, without_local
 
 
 @pytest.mark.parametrize("text", [None, "", "unknown", "3.6.0.rocm", "3.6.0+git~1", "٣.6"])

@@ -12,40 +12,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps._version import __version__
-from nsa_caps.capabilities import (
-    AiterSource,
-    AotBundle,
-    AotKernel,
-    Capabilities,
-    Device,
-    Note,
-    Package,
-    SnapshotError,
-    Switch,
-)
-from nsa_caps.changes import Change
+from nsa_caps.base.serial import SnapshotError
+from nsa_caps.capabilities.records import AiterSource, AotBundle, AotKernel, Capabilities, Device, Note, Package, Switch
+from nsa_caps.capabilities.switches import UnknownEngineError
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.host import Host
-from nsa_caps.layout import (
+from nsa_caps.layout.cached import get_indexer_layout
+from nsa_caps.layout.layout import (
     ForcedRowWarning,
     IndexerLayout,
     KernelLoadError,
     NoUsableLayoutError,
     select_indexer_layout,
 )
-from nsa_caps.once import get_indexer_layout
 from nsa_caps.pages import PageFormat, PageFormatError, difference
-from nsa_caps.policy import Decision, RowVerdict, UnknownRowError, decide
-from nsa_caps.probes import Probe, probe
-from nsa_caps.reasons import Reason
-from nsa_caps.request import Request, RequestError
-from nsa_caps.rows import ROWS, Row
-from nsa_caps.switches import UnknownEngineError
+from nsa_caps.policy.changes import Change
+from nsa_caps.policy.decision import Decision, UnknownRowError, decide
+from nsa_caps.policy.reasons import Reason, RowVerdict
+from nsa_caps.policy.request import Request, RequestError
+from nsa_caps.policy.rows import ROWS, Row
+from nsa_caps.probes.host import Host
+from nsa_caps.probes.probe import Probe, probe
 
 if TYPE_CHECKING:
-    from nsa_caps.agreement import AgreementError, MissingRanksError, agree
-    from nsa_caps.apart import LayoutMismatchError
-    from nsa_caps.handshake import HandshakeError, check_peer
+    from nsa_caps.agreement.errors import AgreementError, MissingRanksError
+    from nsa_caps.agreement.mismatch import LayoutMismatchError
+    from nsa_caps.agreement.peers import HandshakeError, check_peer
+    from nsa_caps.agreement.ranks import agree
 
 __all__ = [
     "ROWS",
@@ -92,12 +84,12 @@ __all__ = [
 
 # What few start-ups need is imported at first use.
 _LATER = {
-    "AgreementError": "agreement",
-    "HandshakeError": "handshake",
-    "LayoutMismatchError": "apart",
-    "MissingRanksError": "agreement",
-    "agree": "agreement",
-    "check_peer": "handshake",
+    "AgreementError": "agreement.errors",
+    "HandshakeError": "agreement.peers",
+    "LayoutMismatchError": "agreement.mismatch",
+    "MissingRanksError": "agreement.errors",
+    "agree": "agreement.ranks",
+    "check_peer": "agreement.peers",
 }
 
 

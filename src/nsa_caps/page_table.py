@@ -60,7 +60,7 @@ def from_token_table(token_table: Tensor, page_size: int, index_kpool: int = 1) 
     return torch.floor_divide(token_table[:, ::tokens], tokens).to(torch.int32)
 
 
-def from_metadata(metadata: object, page_size: int, index_kpool: int = 1, *, logical: bool = False) -> Tensor:
+def from_metadata(metadata: object, page_size: int, index_kpool: int = 1) -> Tensor:
     """The page table that an engine's attention metadata holds for this page size.
 
     SGLang's getters: ``get_page_table_1`` gives token slots; ``get_page_table_64`` gives pages of the *physical*
@@ -70,9 +70,6 @@ def from_metadata(metadata: object, page_size: int, index_kpool: int = 1, *, log
         metadata: an object with those getters, such as SGLang's ``BaseIndexerMetadata``.
         page_size: index states a page.
         index_kpool: tokens that share one index state.
-        logical: take the pages before any address translation (``get_logical_page_table``), as reads that go
-            through SGLang's memory pool need them. Without that method (SGLang before it had one) nothing is
-            translated and both are the same.
 
     Returns:
         int32 ``[batch, max_pages]``.
@@ -81,8 +78,6 @@ def from_metadata(metadata: object, page_size: int, index_kpool: int = 1, *, log
         PageTableError: the metadata has no such getter, or it gave no table.
     """
     getter = "get_page_table_1" if page_size == 1 else "get_page_table_64"
-    if logical and page_size != 1 and hasattr(metadata, "get_logical_page_table"):
-        getter = "get_logical_page_table"
     if not hasattr(metadata, getter):
         raise PageTableError(
             getter,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import json
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from nsa_caps.archs import Dialect
+from nsa_caps.base.serial import field_names
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.frozen import dataclass, field_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +27,6 @@ __all__ = [
 ]
 
 Order = Literal["flat", "tiles"]
-Dialect = Literal["e4m3fn", "e4m3fnuz"]
 ScaleFormat = Literal["fp32", "ue8m0", "ue8m0_packed"]
 
 # Rows and columns of the tile that one 16x16 MFMA instruction takes.
@@ -184,10 +186,8 @@ class PageFormat:
         Every field counts, and nothing else: versions and architectures tell how a format came to be chosen, not
         what its bytes mean.
         """
-        import json  # noqa: PLC0415 3 ms that a start-up that compares nothing does without
-
         text = json.dumps([_FINGERPRINT_SCHEMA, self.to_dict()], sort_keys=True, separators=(",", ":"))
-        return _sha256(text.encode("ascii"))
+        return sha256(text.encode("ascii")).digest()
 
     @property
     def fingerprint(self) -> str:
@@ -210,20 +210,6 @@ class PageFormat:
             known = "missing" if name in names else "not a field of a page format"
             raise PageFormatError(name, data.get(name), known)
         return cls(**data)
-
-
-def _sha256(data: bytes) -> bytes:
-    """Return the digest; where it can without hashlib, which loads OpenSSL (5 ms); `random` does the same."""
-    # Python's own small module, as it is called from 3.12 on, and before.
-    for name in ("_sha2", "_sha256"):
-        try:
-            module = import_module(name)
-        except ImportError:
-            continue
-        return bytes(module.sha256(data).digest())
-    from hashlib import sha256  # noqa: PLC0415 as said above
-
-    return sha256(data).digest()
 
 
 @dataclass(frozen=True)

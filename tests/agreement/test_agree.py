@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 
 import nsa_caps
-from nsa_caps.agreement_wire import Wire
+from nsa_caps.agreement.collectives import Wire
 from nsa_caps.testing import machine
 
 from .jobs import ROOT, environ, outcomes, play, torchrun, write_plan
@@ -357,7 +357,7 @@ def test_it_is_imported_at_first_use_and_brings_no_torch() -> None:
     """`import nsa_caps` knows the name alone; asking for it imports no torch, and an unknown name is still an error."""
     code = """
 import sys, nsa_caps
-late = {"nsa_caps.agreement", "nsa_caps.handshake", "nsa_caps.apart", "nsa_caps.stance", "nsa_caps.fleet"}
+late = {f"nsa_caps.agreement.{name}" for name in ("ranks", "peers", "mismatch", "summary", "fleet")}
 assert not late & set(sys.modules)
 from nsa_caps import *
 assert agree is nsa_caps.agree and check_peer and LayoutMismatchError and MissingRanksError and HandshakeError

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Capabilities, Package, PageFormat, Request, decide, probe
-from nsa_caps.apart import Party, apart_from, apart_lines, groups_of, rank_names, who
-from nsa_caps.explain import plain
-from nsa_caps.stance import Stance, stance_of
+from nsa_caps.agreement.mismatch import Party, apart_from, apart_lines, groups_of, rank_names, who
+from nsa_caps.agreement.summary import Stance, stance_of
+from nsa_caps.base.lines import plain
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from nsa_caps import Capabilities, Request, probe, select_indexer_layout
-from nsa_caps.cli import main
-from nsa_caps.fleet import compare, documents
+from nsa_caps.agreement.fleet import compare, documents
+from nsa_caps.cli.main import main
 from nsa_caps.testing import machine
 
 from .jobs import environ
@@ -308,7 +308,7 @@ def test_the_picture_shows_every_group_by_its_share(
 
 def test_a_fleet_of_many_groups_is_still_a_picture(caps: dict[str, Capabilities]) -> None:
     """Beyond twenty groups the rest is counted."""
-    from nsa_caps.fleet_svg import draw_fleet  # noqa: PLC0415 this test's alone
+    from nsa_caps.report.fleet_svg import draw_fleet  # noqa: PLC0415 this test's alone
 
     machines = [
         (f"{size}", {**select_indexer_layout(caps["new"], Request(page_size=size)).handshake(), "nsa_caps": "<&>"})

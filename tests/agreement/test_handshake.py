@@ -11,8 +11,9 @@ from jsonschema import Draft202012Validator, ValidationError
 
 import nsa_caps
 from nsa_caps import HandshakeError, IndexerLayout, LayoutMismatchError, Request, check_peer, probe
-from nsa_caps.handshake import HANDSHAKE_VERSION
-from nsa_caps.pages import Dialect, Order, ScaleFormat
+from nsa_caps.archs import Dialect
+from nsa_caps.layout.handshake import HANDSHAKE_VERSION
+from nsa_caps.pages import Order, ScaleFormat
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:

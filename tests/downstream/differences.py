@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import nsa_caps
-from nsa_caps.capabilities import AotKernel
-from nsa_caps.changes import with_variables
+from nsa_caps.capabilities.records import AotKernel
+from nsa_caps.capabilities.switches import with_variables
 from nsa_caps.engines import sglang, vllm
 from nsa_caps.testing import GENERATIONS, lay_out_gpus, lay_out_packages
 from tests.downstream.gates import sglang_tiles, vllm_supports
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from nsa_caps.capabilities import Capabilities, Platform
+    from nsa_caps.capabilities.records import Capabilities, Platform
     from tests.downstream.wheels import Wheel
 
 

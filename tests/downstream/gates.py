@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from nsa_caps.capabilities import Platform
+    from nsa_caps.capabilities.records import Platform
     from tests.downstream.wheels import Wheel
 
 GATE = "aiter_can_use_preshuffle_paged_mqa"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from nsa_caps.reasons import CODES
+from nsa_caps.policy.reasons import CODES
 from tests.downstream.differences import CLASSES
 from tests.downstream.table import PAGE
 

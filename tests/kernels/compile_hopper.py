@@ -14,8 +14,8 @@ from triton.backends.compiler import GPUTarget
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon._runtime import GluonASTSource
 
-from nsa_caps.kernels import portable_logits_hopper as hopper
-from nsa_caps.kernels.portable_logits_hopper_kernel import logits_kernel
+from nsa_caps.kernels.portable import logits_sm90 as hopper
+from nsa_caps.kernels.portable.logits_sm90_kernel import logits_kernel
 
 # As the launcher finds them: tensors at multiples of 16 bytes, lengths at multiples of 16.
 TENSORS = {"context_lens": "*i32", "page_table": "*i32", "out": "*fp32"}

@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from nsa_caps.kernels import portable_kernels
+from nsa_caps.kernels.portable import store_gather_kernels
 
 # Arguments whose tensors torch allocates at multiples of 16 bytes, as the launcher finds them.
 POINTERS = {
@@ -49,8 +49,8 @@ def variants(target: str) -> list[tuple[Any, str, dict[str, Any], dict[str, str]
     for name, pages in PAGES.items():
         shape = pages | {"WORDS": 32, "BLOCK": 32}
         found += [
-            (portable_kernels.gather_kernel, name, shape | {"SEARCH": name != "page 1"}, {}),
-            (portable_kernels.store_kernel, name, shape, {}),
+            (store_gather_kernels.gather_kernel, name, shape | {"SEARCH": name != "page 1"}, {}),
+            (store_gather_kernels.store_kernel, name, shape, {}),
         ]
         for dialect in ("e4m3fn", "e4m3fnuz"):
             constants = {
@@ -59,7 +59,7 @@ def variants(target: str) -> list[tuple[Any, str, dict[str, Any], dict[str, str]
                 "HARDWARE": dialect == "e4m3fn" and target in ("sm_90", "sm_100"),
                 "KEY_ALIGN": 8,
             }
-            kernel = portable_kernels.quantise_kernel
+            kernel = store_gather_kernels.quantise_kernel
             found.append((kernel, f"{name} {dialect}", shape | constants, {"keys": "*bf16"}))
     return found
 
@@ -71,7 +71,7 @@ def compile_for(target: str, kernel: Any, constants: dict[str, Any], types: dict
     signature = {name: "constexpr" if name in constants else known.get(name, "i32") for name in names}
     aligned = {(names.index(name),): [["tt.divisibility", 16]] for name in names if name in POINTERS}
     fixed = {(names.index(name),): value for name, value in constants.items()}
-    options = {"enable_fp_fusion": False} if kernel is portable_kernels.quantise_kernel else {}
+    options = {"enable_fp_fusion": False} if kernel is store_gather_kernels.quantise_kernel else {}
     try:
         triton.compile(ASTSource(kernel, signature, fixed, aligned), target=gpu_target(target), options=options)
     except Exception as error:  # noqa: BLE001 whatever the compiler raises is the result

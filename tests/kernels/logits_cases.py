@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nsa_caps.kernels.checks import fp8_dtype
+from nsa_caps.kernels.arguments import fp8_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

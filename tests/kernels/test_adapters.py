@@ -12,7 +12,7 @@ import pytest
 
 import nsa_caps
 from nsa_caps import selfcheck
-from nsa_caps.kernels import portable
+from nsa_caps.kernels.portable import store_gather as portable
 from nsa_caps.pages import PageFormat
 from tests.kernels import fake_packages
 from tests.kernels.fake_packages import NEW_LOGITS, OLD_LOGITS, lay_out
@@ -29,7 +29,7 @@ _SOURCE = Path(nsa_caps.__file__).parents[1]
 _CHECK = """
 from nsa_caps.kernels import {module} as kernels
 from nsa_caps.pages import PageFormat
-from nsa_caps.selfcheck import RowKernels, self_check
+from nsa_caps.selfcheck.check import RowKernels, self_check
 row = RowKernels("row", kernels.store, kernels.gather, kernels.quantise_and_store, kernels.logits, {options})
 print(self_check(row, PageFormat({fmt}), "cpu").explain())
 """
@@ -38,7 +38,7 @@ print(self_check(row, PageFormat({fmt}), "cpu").explain())
 _SETUP = """
 import pytest, torch
 from nsa_caps.kernels import reference, reference_logits
-from nsa_caps.kernels.checks import KernelArgumentError
+from nsa_caps.kernels.arguments import KernelArgumentError
 from nsa_caps.pages import PageFormat
 torch.manual_seed(0)
 fmt = PageFormat(page_size=64)

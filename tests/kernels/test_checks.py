@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from nsa_caps.kernels import portable, reference
-from nsa_caps.kernels.checks import KernelArgumentError, page_view
+from nsa_caps.kernels import reference
+from nsa_caps.kernels.arguments import KernelArgumentError, page_view
+from nsa_caps.kernels.portable import store_gather as portable
 from nsa_caps.pages import PageFormat
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from nsa_caps.kernels.portable_logits_tuning import Tuning, fits_hopper, hopper_programs, runs_on_hopper
+from nsa_caps.kernels.portable.tuning import Tuning, fits_hopper, hopper_programs, runs_on_hopper
 from nsa_caps.pages import PageFormat
 
 # Folders that each hold another Triton: pip install --no-deps --target FOLDER triton==3.6.0

@@ -12,8 +12,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nsa_caps.kernels import portable, reference
-from nsa_caps.pages import Dialect, Order, PageFormat, ScaleFormat
+from nsa_caps.archs import Dialect
+from nsa_caps.kernels import reference
+from nsa_caps.kernels.portable import store_gather as portable
+from nsa_caps.pages import Order, PageFormat, ScaleFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

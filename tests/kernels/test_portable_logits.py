@@ -13,15 +13,15 @@ import pytest
 import torch
 
 from nsa_caps.kernels import reference_logits
-from nsa_caps.kernels.checks import KernelArgumentError
-from nsa_caps.kernels.portable_logits import logits
-from nsa_caps.kernels.portable_logits_tuning import FP8_DOTS, Tuning, has_fp8_dot
+from nsa_caps.kernels.arguments import KernelArgumentError
+from nsa_caps.kernels.portable.logits import logits
+from nsa_caps.kernels.portable.tuning import FP8_DOTS, Tuning, has_fp8_dot
 from nsa_caps.pages import Order, PageFormat
 from tests.kernels.logits_cases import Case, assert_scores, make_case
 from tests.kernels.targets import TARGETS
 
 if TYPE_CHECKING:
-    from nsa_caps.pages import Dialect
+    from nsa_caps.archs import Dialect
 
 PAGES: list[tuple[int, Order]] = [
     *((size, "flat") for size in (1, 16, 48, 64, 128)),
@@ -200,7 +200,7 @@ def test_without_a_gpu_or_the_interpreter_the_way_out_is_told() -> None:
     """In a process of its own, since Triton reads the variable once."""
     code = (
         "import torch\n"
-        "from nsa_caps.kernels.portable_logits import logits\n"
+        "from nsa_caps.kernels.portable.logits import logits\n"
         "from nsa_caps.pages import PageFormat\n"
         "q = torch.zeros(1, 1, 16, 128).to(torch.float8_e4m3fn)\n"
         "table = torch.zeros(1, 1, dtype=torch.int32)\n"

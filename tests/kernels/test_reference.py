@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from nsa_caps.archs import Dialect
 from nsa_caps.kernels import reference
-from nsa_caps.kernels.checks import fp8_dtype
-from nsa_caps.pages import Dialect, Order, PageFormat, ScaleFormat
+from nsa_caps.kernels.arguments import fp8_dtype
+from nsa_caps.pages import Order, PageFormat, ScaleFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from nsa_caps.kernels.checks import KernelArgumentError
+from nsa_caps.kernels.arguments import KernelArgumentError
 from nsa_caps.kernels.reference_logits import logits
 from nsa_caps.pages import Order, PageFormat
 from tests.kernels.logits_cases import assert_scores, make_case

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import AotBundle, AotKernel, Capabilities, Device, Package, Request, decide, probe
-from nsa_caps.aiter_releases import AITER_RELEASES
-from nsa_caps.switches import resolve
+from nsa_caps.capabilities.aiter_history import AITER_RELEASES
+from nsa_caps.capabilities.switches import resolve
 from nsa_caps.testing import machine
 
 from .checkout import Checkout

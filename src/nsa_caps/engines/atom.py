@@ -7,18 +7,18 @@ longer than everyone else's.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from nsa_caps.changes import with_variables
-from nsa_caps.frozen import replace
-from nsa_caps.layout import select_indexer_layout
-from nsa_caps.probes import probe
-from nsa_caps.request import Request
+from nsa_caps.capabilities.switches import with_variables
+from nsa_caps.layout.layout import select_indexer_layout
+from nsa_caps.policy.request import Request
+from nsa_caps.probes.probe import probe
 
 if TYPE_CHECKING:
-    from nsa_caps.capabilities import Capabilities
-    from nsa_caps.host import Host
+    from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.pages import PageFormat
+    from nsa_caps.probes.host import Host
 
 __all__ = ["ROWS", "ROW_STRIDE", "page_format", "probe_machine"]
 

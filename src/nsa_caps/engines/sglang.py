@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.layout import NoUsableLayoutError, select_indexer_layout
-from nsa_caps.once import get_indexer_layout
-from nsa_caps.request import Request, RequestError
+from nsa_caps.layout.cached import get_indexer_layout
+from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
+from nsa_caps.policy.request import Request, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from nsa_caps.capabilities import Capabilities
-    from nsa_caps.layout import IndexerLayout
+    from nsa_caps.capabilities.records import Capabilities
+    from nsa_caps.layout.layout import IndexerLayout
 
 __all__ = [
     "ROWS",

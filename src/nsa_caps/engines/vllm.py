@@ -10,19 +10,19 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nsa_caps.capabilities import Package
-from nsa_caps.layout import NoUsableLayoutError, select_indexer_layout
-from nsa_caps.policy import decide
-from nsa_caps.probes import BUILT_IN, probe
-from nsa_caps.request import Request, RequestError
+from nsa_caps.capabilities.records import Package
+from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
+from nsa_caps.policy.decision import decide
+from nsa_caps.policy.request import Request, RequestError
+from nsa_caps.probes.probe import BUILT_IN, probe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from nsa_caps.capabilities import Capabilities
-    from nsa_caps.host import Host
-    from nsa_caps.layout import IndexerLayout
+    from nsa_caps.capabilities.records import Capabilities
+    from nsa_caps.layout.layout import IndexerLayout
+    from nsa_caps.probes.host import Host
 
 __all__ = [
     "BLOCK_SIZES",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nsa_caps.kernels.checks import (
+from nsa_caps.kernels.arguments import (
     KernelArgumentError,
     check_gather_range,
     check_slot_range,
@@ -20,7 +20,7 @@ from nsa_caps.kernels.checks import (
     quantise_arguments,
 )
 from nsa_caps.kernels.logits_arguments import logits_arguments
-from nsa_caps.kernels.portable import store
+from nsa_caps.kernels.portable.store_gather import store
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nsa_caps.kernels.checks import KernelArgumentError
+from nsa_caps.kernels.arguments import KernelArgumentError
 from nsa_caps.kernels.logits_arguments import logits_arguments
-from nsa_caps.kernels.portable import gather, quantise_and_store, store
+from nsa_caps.kernels.portable.store_gather import gather, quantise_and_store, store
 
 if TYPE_CHECKING:
     from torch import Tensor

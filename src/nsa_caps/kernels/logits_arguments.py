@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nsa_caps.kernels.checks import KernelArgumentError, fp8_dtype, page_view
+from nsa_caps.kernels.arguments import KernelArgumentError, fp8_dtype, page_view
 
 if TYPE_CHECKING:
     from torch import Tensor

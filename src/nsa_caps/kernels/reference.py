@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nsa_caps.kernels.checks import (
+from nsa_caps.kernels.arguments import (
     check_gather_range,
     check_slot_range,
     fp8_dtype,

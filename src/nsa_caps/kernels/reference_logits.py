@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nsa_caps.kernels.checks import fp8_dtype
+from nsa_caps.kernels.arguments import fp8_dtype
 from nsa_caps.kernels.logits_arguments import logits_arguments
 from nsa_caps.kernels.reference import byte_offsets, decode_scales
 

@@ -11,17 +11,17 @@ import ast
 import re
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.capabilities import AiterSource, Note
-from nsa_caps.frozen import field_names
-from nsa_caps.host import UnreadableError
+from nsa_caps.base.serial import field_names
+from nsa_caps.capabilities.records import AiterSource, Note
 from nsa_caps.probes.aiter_logits import logits_facts
+from nsa_caps.probes.host import UnreadableError
 from nsa_caps.probes.packages import aiter_folder
 from nsa_caps.probes.python_source import SourceError, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from nsa_caps.host import Host
+    from nsa_caps.probes.host import Host
 
 __all__ = ["aiter_source"]
 

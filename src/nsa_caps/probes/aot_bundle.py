@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.capabilities import AotBundle, AotKernel, Note
-from nsa_caps.host import UnreadableError
+from nsa_caps.capabilities.records import AotBundle, AotKernel, Note
+from nsa_caps.probes.host import UnreadableError
 from nsa_caps.probes.packages import aiter_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nsa_caps.host import Host
+    from nsa_caps.probes.host import Host
 
 __all__ = ["aot_bundle"]
 

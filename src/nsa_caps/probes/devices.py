@@ -8,14 +8,14 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nsa_caps.capabilities import Device, Note
-from nsa_caps.host import UnreadableError
+from nsa_caps.capabilities.records import Device, Note
+from nsa_caps.probes.host import UnreadableError
 from nsa_caps.probes.platform import platform
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nsa_caps.host import Host
+    from nsa_caps.probes.host import Host
 
 __all__ = ["arch_of_target_version", "devices"]
 

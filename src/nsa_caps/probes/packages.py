@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nsa_caps.capabilities import Note, Package
-from nsa_caps.host import EDITABLE, UnreadableError
+from nsa_caps.capabilities.records import Note, Package
+from nsa_caps.probes.host import EDITABLE, UnreadableError
 from nsa_caps.probes.python_source import SourceError, parse, string_literals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nsa_caps.host import Host
+    from nsa_caps.probes.host import Host
 
 __all__ = ["aiter_folder", "packages"]
 

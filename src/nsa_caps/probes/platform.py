@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.capabilities import Note, Platform
-from nsa_caps.host import UnreadableError
+from nsa_caps.capabilities.records import Note, Platform
+from nsa_caps.probes.host import UnreadableError
 from nsa_caps.probes.python_source import SourceError, parse, string_literals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nsa_caps.host import Host
+    from nsa_caps.probes.host import Host
 
 __all__ = ["platform"]
 

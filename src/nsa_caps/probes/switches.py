@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.switches import VARIABLES
+from nsa_caps.capabilities.switches import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from nsa_caps.host import Host
+    from nsa_caps.probes.host import Host
 
 __all__ = ["switches"]
 

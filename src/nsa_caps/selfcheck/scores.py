@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from nsa_caps.kernels import reference_logits
-from nsa_caps.kernels.checks import fp8_dtype
-from nsa_caps.selfcheck.explain import UNEXPLAINED, Explanation, beyond_limit, hypotheses
-from nsa_caps.selfcheck.verdict import Mismatch
+from nsa_caps.kernels.arguments import fp8_dtype
+from nsa_caps.selfcheck.diagnosis import UNEXPLAINED, Explanation, beyond_limit, hypotheses
+from nsa_caps.selfcheck.records import Mismatch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nsa_caps.pages import PageFormat
-    from nsa_caps.selfcheck.batch import Batch
+    from nsa_caps.selfcheck.cache import Batch
 
 __all__ = ["CONTEXTS", "Question"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nsa_caps.kernels import reference
-from nsa_caps.kernels.checks import fp8_dtype
-from nsa_caps.selfcheck.batch import exact_tokens, float_keys, known_tokens, make_batch
-from nsa_caps.selfcheck.explain import UNEXPLAINED, Explanation, differing, explain_reader, explain_writer
+from nsa_caps.kernels.arguments import fp8_dtype
+from nsa_caps.selfcheck.cache import exact_tokens, float_keys, known_tokens, make_batch
+from nsa_caps.selfcheck.diagnosis import UNEXPLAINED, Explanation, differing, explain_reader, explain_writer
+from nsa_caps.selfcheck.records import Mismatch
 from nsa_caps.selfcheck.scores import CONTEXTS, Question
-from nsa_caps.selfcheck.verdict import Mismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nsa_caps.pages import PageFormat
-    from nsa_caps.selfcheck.batch import Batch, Tokens
-    from nsa_caps.selfcheck.verdict import RowKernels
+    from nsa_caps.selfcheck.cache import Batch, Tokens
+    from nsa_caps.selfcheck.records import RowKernels
 
 __all__ = ["NoRoomError", "RowFailedError", "Trial", "open_device"]
 

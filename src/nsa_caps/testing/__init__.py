@@ -12,11 +12,11 @@ extra `testing`. What is here needs nothing, but torch where a layout or a batch
 from __future__ import annotations
 
 from nsa_caps.testing.aiter_tree import GENERATIONS, AiterTreeError, write_aiter_tree
-from nsa_caps.testing.batch import BatchError, PagedBatch
 from nsa_caps.testing.layouts import PAGE_SIZES, every_layout, layout_id
 from nsa_caps.testing.machines import AOT_FOLDER, MachineError, lay_out_gpus, lay_out_packages, machine
-from nsa_caps.testing.named import MACHINES, named_machine
+from nsa_caps.testing.named_machines import MACHINES, named_machine
 from nsa_caps.testing.nvml import FakeNvml, FakeNvmlError
+from nsa_caps.testing.paged_batch import BatchError, PagedBatch
 
 __all__ = [
     "AOT_FOLDER",

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nsa_caps.aiter_releases import AITER_RELEASES
-from nsa_caps.capabilities import AiterSource
+from nsa_caps.capabilities.aiter_history import AITER_RELEASES
+from nsa_caps.capabilities.records import AiterSource
 from nsa_caps.errors import NsaCapsError
 
 if TYPE_CHECKING:

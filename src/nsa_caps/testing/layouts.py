@@ -5,30 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.capabilities import Capabilities, Device, Note, Package
-from nsa_caps.layout import NoUsableLayoutError, select_indexer_layout
-from nsa_caps.request import Request
-from nsa_caps.rows import ROWS
-from nsa_caps.switches import resolve
+from nsa_caps.capabilities.records import Capabilities, Device, Note, Package
+from nsa_caps.capabilities.switches import resolve
+from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
+from nsa_caps.policy.request import Request
+from nsa_caps.policy.rows import ROWS
 from nsa_caps.testing.aiter_tree import GENERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from nsa_caps.layout import IndexerLayout
+    from nsa_caps.layout.layout import IndexerLayout
 
 __all__ = ["PAGE_SIZES", "every_layout", "layout_id"]
 
 PAGE_SIZES: tuple[int | None, ...] = (None, 1, 16, 64, 128, 256)
 """Page sizes that `every_layout` asks for; None is the row's own."""
 
-_STAND_INS = {"nsa_caps.kernels.aiter": "nsa_caps.testing.stand_in_aiter"}
+_STAND_INS = {"nsa_caps.kernels.aiter": "nsa_caps.testing.fake_aiter_kernels"}
 _ROWS = tuple(
     replace(
         row,
         summary=f"{row.summary}; here on checked plain torch, for tests",
-        kernels=_STAND_INS.get(row.kernels, "nsa_caps.testing.stand_in"),
-        logits_kernels=_STAND_INS.get(row.logits_kernels, "nsa_caps.testing.stand_in"),
+        kernels=_STAND_INS.get(row.kernels, "nsa_caps.testing.fake_kernels"),
+        logits_kernels=_STAND_INS.get(row.logits_kernels, "nsa_caps.testing.fake_kernels"),
     )
     for row in ROWS
 )

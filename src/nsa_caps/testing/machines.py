@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
-from nsa_caps.capabilities import AiterSource, AotKernel, Platform
+from nsa_caps.capabilities.records import AiterSource, AotKernel, Platform
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.host import Host
+from nsa_caps.probes.host import Host
 from nsa_caps.testing.aiter_tree import GENERATIONS, write_aiter_tree
 from nsa_caps.testing.nvml import FakeNvml
 

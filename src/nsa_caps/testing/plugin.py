@@ -13,14 +13,14 @@ import pytest
 
 from nsa_caps.testing.layouts import every_layout, layout_id
 from nsa_caps.testing.machines import machine
-from nsa_caps.testing.named import MACHINES, named_machine
+from nsa_caps.testing.named_machines import MACHINES, named_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from nsa_caps.host import Host
-    from nsa_caps.layout import IndexerLayout
+    from nsa_caps.layout.layout import IndexerLayout
+    from nsa_caps.probes.host import Host
 
 __all__ = ["MATRIX", "fake_machine", "indexer_layout", "nsa_matrix"]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from nsa_caps.capabilities import (
+from nsa_caps.capabilities.records import (
+    ENGINES,
     PLATFORMS,
     AiterSource,
     AotBundle,
@@ -20,21 +21,21 @@ from nsa_caps.capabilities import (
     Platform,
     Switch,
 )
+from nsa_caps.capabilities.switches import VARIABLES, resolve
 from nsa_caps.pages import FP8_MAX, TILE, PageFormat
-from nsa_caps.request import Request
-from nsa_caps.rows import ROWS
-from nsa_caps.switches import ENGINES, VARIABLES, resolve
+from nsa_caps.policy.request import Request
+from nsa_caps.policy.rows import ROWS
 from nsa_caps.testing.aiter_tree import GENERATIONS
-from nsa_caps.testing.batch import PagedBatch
 from nsa_caps.testing.machines import machine
+from nsa_caps.testing.paged_batch import PagedBatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
-    from nsa_caps.host import Host
     from nsa_caps.pages import Order
+    from nsa_caps.probes.host import Host
 
 __all__ = ["any_capabilities", "capabilities", "environments", "hosts", "page_formats", "page_tables", "requests"]
 

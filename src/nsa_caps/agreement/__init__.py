@@ -1,0 +1,1 @@
+"""One layout for all ranks of a job, for peers and for fleets."""

@@ -1,0 +1,87 @@
+"""What two nodes tell each other before one reads the other's pages, and whether it may. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 records.py resolves the annotations at run time
+from typing import Any
+
+from nsa_caps._version import __version__
+from nsa_caps.agreement.mismatch import LayoutMismatchError, Party, apart_lines, groups_of
+from nsa_caps.agreement.summary import FactDifference, Stance, fact_differences
+from nsa_caps.base.lines import plain
+from nsa_caps.base.serial import SnapshotError, from_plain
+from nsa_caps.errors import NsaCapsError
+from nsa_caps.layout.handshake import HANDSHAKE_VERSION, Handshake
+from nsa_caps.layout.layout import IndexerLayout
+from nsa_caps.pages import PageFormatError
+from nsa_caps.policy.facts import Fact
+
+__all__ = ["HANDSHAKE_VERSION", "HandshakeError", "check_peer", "is_handshake", "stance_of_handshake"]
+
+
+class HandshakeError(NsaCapsError, ValueError):
+    """What a peer sent is no handshake, or one of another release's; the message names the field."""
+
+
+def check_peer(
+    mine: IndexerLayout | Mapping[str, Any], theirs: IndexerLayout | Mapping[str, Any]
+) -> tuple[FactDifference, ...]:
+    """Return if both sides mean the same by the same bytes, and raise otherwise.
+
+    The page format counts, and how many tokens share an index slot. Row and versions do not: they tell how a format
+    came to be chosen.
+
+    Args:
+        mine: this side's layout or handshake.
+        theirs: the peer's handshake, as `json.loads` gives it.
+
+    Returns:
+        what else is different over there, worth a line in a log.
+
+    Raises:
+        LayoutMismatchError: the sides differ; the message says in which field, and what reading the pages would do.
+        HandshakeError: one of the two is no handshake that this release understands.
+    """
+    ours, peer = (_stance(side, name) for side, name in ((mine, "this side's"), (theirs, "the peer's")))
+    groups = groups_of(
+        [Party(ours, names=("this side",)), Party(peer, names=("the peer",))],
+        lambda stance: (stance.format, stance.index_kpool),
+    )
+    if len(groups) > 1:
+        head = (("The peer means something else by the same bytes; its pages must not be read:", "bad"),)
+        raise LayoutMismatchError(plain([head, *apart_lines(groups)]), groups)
+    return fact_differences(peer, ours)
+
+
+def is_handshake(document: Mapping[str, Any]) -> bool:
+    """Return whether a document claims to be a handshake, and not a snapshot."""
+    return "fingerprint" in document and "format" in document
+
+
+def stance_of_handshake(document: Mapping[str, Any], where: str) -> Stance:
+    """Return where the sender of a handshake stands.
+
+    Raises:
+        HandshakeError: the document is no handshake that this release understands; the message begins with `where`.
+    """
+    if not hasattr(document, "get"):
+        raise HandshakeError(f"{where} handshake is {document!r}, needs the JSON object of layout.handshake()")
+    version = document.get("schema_version")
+    if version != HANDSHAKE_VERSION:
+        text = f"schema_version is {version!r}, nsa_caps {__version__} reads {HANDSHAKE_VERSION}"
+        raise HandshakeError(f"{where} handshake, written by nsa_caps {document.get('nsa_caps')}: {text}")
+    try:
+        told = from_plain(Handshake, document, f"{where} handshake")
+    except SnapshotError as error:
+        raise HandshakeError(str(error)) from error
+    except PageFormatError as error:
+        raise HandshakeError(f"{where} handshake.format: {error}") from error
+    if told.format.fingerprint != told.fingerprint:
+        text = f"fingerprint is {told.fingerprint!r}, its format has {told.format.fingerprint!r} here"
+        raise HandshakeError(f"{where} handshake: {text}: nsa_caps {told.nsa_caps} means something else by it")
+    facts = tuple(Fact(name, value) for name, value in told.diagnostics.items())
+    return Stance(told.row, told.format, told.index_kpool, facts=(Fact("nsa_caps", told.nsa_caps), *facts))
+
+
+def _stance(side: IndexerLayout | Mapping[str, Any], where: str) -> Stance:
+    return stance_of_handshake(side.handshake() if isinstance(side, IndexerLayout) else side, where)

@@ -1,0 +1,1 @@
+"""What every package stands on: records as JSON, and text as lines."""

@@ -1,0 +1,146 @@
+"""Frozen records to plain JSON values and back, by their own annotations.
+
+Kept apart from the records so that an engine's start-up never pays for it: only snapshots and `--json` do.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cache
+from reprlib import Repr
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from nsa_caps.errors import NsaCapsError
+
+__all__ = ["SnapshotError", "field_names", "from_plain", "is_record", "to_plain"]
+
+
+class SnapshotError(NsaCapsError, ValueError):
+    """A document is no snapshot of capabilities; the message names the field, what it holds and what is needed."""
+
+
+T = TypeVar("T")
+
+# Deeper than any fact, and far from where Python's own reader and writer of JSON give up.
+_DEEPEST = 32
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = 60
+
+
+def to_plain(value: Any) -> Any:
+    """Return a record, or a container of records, as JSON values: dict, list, str, int, float, bool, None."""
+    if is_record(value):
+        return {name: to_plain(getattr(value, name)) for name in field_names(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def from_plain(kind: type[T], document: Any, where: str = "snapshot", *, version: int | None = None) -> T:
+    """Return the record of type `kind` that `to_plain` was called on.
+
+    Args:
+        kind: the record's class.
+        document: JSON values.
+        where: what an error message calls the document.
+        version: the schema version that is read; None: the document has none of its own, or its reader looks itself.
+
+    Raises:
+        SnapshotError: a field is of the wrong name or type, or the schema version is another one.
+    """
+    if not isinstance(document, Mapping):
+        raise SnapshotError(f"{where}: holds {_short(document)}, needs an object")
+    if version is not None and document.get("schema_version", version) != version:
+        raise SnapshotError(
+            f"{where}: schema_version is {_short(document['schema_version'])}, this release reads {version};"
+            " make the snapshot and read it with the same release of nsa_caps"
+        )
+    hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
+    names = field_names(kind)
+    unknown = sorted(set(document) - set(names))
+    if unknown:
+        raise SnapshotError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(names)}")
+    values = {name: _value(hints[name], document[name], f"{where}.{name}") for name in names if name in document}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise SnapshotError(f"{where}: {error}") from error
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Return a record's annotations; to resolve them takes longer than everything else about reading one."""
+    return get_type_hints(kind)
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """Return `value` as the annotation `hint` has it."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        _expect_json(value, where)
+        return value
+    if origin in (Union, types.UnionType):
+        return None if value is None else _union(args, value, where)
+    if origin is Literal:
+        if value not in args:
+            raise SnapshotError(f"{where}: holds {_short(value)}, needs one of {', '.join(map(repr, args))}")
+        return value
+    if origin is tuple:
+        _expect(value, list, where)
+        return tuple(_value(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is Mapping:
+        _expect(value, Mapping, where)
+        return {key: _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if is_record(hint):
+        return from_plain(hint, value, where)
+    _expect(value, hint, where)
+    return value
+
+
+def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Return `value` as the first member of the union that takes it; the members here never overlap."""
+    members = [arg for arg in args if arg is not type(None)]
+    problem: SnapshotError | None = None
+    for member in members:
+        try:
+            return _value(member, value, where)
+        except SnapshotError as error:
+            problem = error
+    raise problem or SnapshotError(f"{where}: holds {_short(value)}, needs nothing")
+
+
+def _expect(value: Any, kind: Any, where: str) -> None:
+    # bool is an int to Python and never one in a snapshot.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise SnapshotError(f"{where}: holds {_short(value)}, needs {kind.__name__}")
+
+
+def _expect_json(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what `to_json` could not write, or not so that it is read back as the same."""
+    if depth > _DEEPEST:
+        raise SnapshotError(f"{where}: is nested deeper than {_DEEPEST} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SnapshotError(f"{where}: holds {value}, and JSON has finite numbers only")
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        _expect_json(item, where, depth + 1)
+
+
+def _short(value: Any) -> str:
+    # Bounded in depth too: `repr` of a list in a list in a list ... is a RecursionError.
+    text = _REPR.repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def field_names(record: Any) -> tuple[str, ...]:
+    """Return the names of a record's fields in order; it may be the class or one of its instances."""
+    return tuple(each.name for each in fields(record))
+
+
+def is_record(value: Any) -> bool:
+    """Return whether this is a record, or the class of one."""
+    return is_dataclass(value)

@@ -1,0 +1,1 @@
+"""The facts of a machine: records, switches, and what is known of aiter's history."""

@@ -1,0 +1,88 @@
+"""The aiter releases that a fix may name, with what their source shows.
+
+Each was read from the source at its commit by `nsa_caps.probes.aiter_source`; `pytest --aiter-checkout DIR` reads them
+again and fails where this table differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from nsa_caps.capabilities.records import AiterSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["AITER_RELEASES", "AiterRelease"]
+
+
+class AiterRelease(NamedTuple):
+    """One point in aiter's history.
+
+    Attributes:
+        version: the release, or the commit where none has it yet.
+        since: how to ask for it or a later one.
+        commit: where the source was read.
+        source: what it shows.
+    """
+
+    version: str
+    since: str
+    commit: str
+    source: AiterSource
+
+
+_V0_1_13 = AiterSource(
+    location="",
+    logits_module="ops/triton/attention/pa_mqa_logits.py",
+    logits_preshuffle=True,
+    store_preshuffle=True,
+    gather_preshuffle=True,
+    triton_comparison="base_version",
+    gluon_triton="3.5.0",
+    triton_gap="none",
+    aot_stops_jit=True,
+    aot_needs_gluon_triton=True,
+    arch_gate="assert",
+    gluon_archs=("gfx942", "gfx950"),
+    known_archs=(
+        "gfx90a", "gfx908", "gfx940", "gfx941", "gfx942", "gfx945", "gfx1100", "gfx950", "gfx1101", "gfx1102",
+        "gfx1103", "gfx1150", "gfx1151", "gfx1152", "gfx1153", "gfx1200", "gfx1201", "gfx1250",
+    ),
+    plain_pages="one",
+    chunk_rule="either",
+    gate_triton="none",
+    gate_escape="none",
+    package_imports_gluon=True,
+    trimmed_by=("AITER_AOT_IMPORT",),
+    mfma="target",
+    mfma_3d=("base", "preshuffle"),
+    wide_offsets=(),
+    fp8_archs=("gfx942", "gfx950", "gfx1250"),
+    gfx1250_waves=2,
+)  # fmt: skip
+_V0_1_16 = replace(
+    _V0_1_13,
+    gluon_archs=("gfx942", "gfx950", "gfx1250"),
+    fp8_archs=("gfx942", "gfx950", "gfx1200", "gfx1201", "gfx1250"),
+    gate_triton="3.6.0",
+    gate_escape="AITER_USE_SYSTEM_TRITON",
+    trimmed_by=("AITER_TRITON_ONLY", "AITER_AOT_IMPORT"),
+)
+_MAIN = replace(
+    _V0_1_16,
+    arch_gate="select",
+    plain_pages="any",
+    wide_offsets=("preshuffle",),
+    fp8_archs=(
+        "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1102", "gfx1151", "gfx1200", "gfx1201", "gfx1250",
+    ),
+    gfx1250_waves=4,
+)  # fmt: skip
+
+AITER_RELEASES: Mapping[str, AiterRelease] = {
+    "0.1.13": AiterRelease("0.1.13", ">= 0.1.13", "a6bb4993", _V0_1_13),
+    "0.1.16": AiterRelease("0.1.16", ">= 0.1.16", "861b4c93", _V0_1_16),
+    "main": AiterRelease("04907edc", "from 2026-08-20 on (commit 04907edc)", "04907edc", _MAIN),
+}

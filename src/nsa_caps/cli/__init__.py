@@ -1,0 +1,3 @@
+"""The command `nsa-caps`."""
+
+from nsa_caps.cli.main import main as main

@@ -1,0 +1,1 @@
+"""Triton kernels of our own, for every GPU that Triton compiles for."""

@@ -1,0 +1,1 @@
+"""What an engine holds: one row, bound to this machine."""

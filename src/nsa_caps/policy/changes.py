@@ -1,0 +1,113 @@
+"""Changes to a machine or a request: what a fix is made of, and what `what-if` applies. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from nsa_caps.capabilities.aiter_history import AITER_RELEASES
+from nsa_caps.capabilities.records import AotBundle, Capabilities, Device, Package
+from nsa_caps.capabilities.switches import VARIABLES, with_variables
+
+if TYPE_CHECKING:
+    from nsa_caps.capabilities.records import Platform
+    from nsa_caps.policy.request import Request
+
+__all__ = ["Change", "ChangeKind", "with_variables"]
+
+ChangeKind: TypeAlias = Literal["set", "unset", "triton", "aiter", "package", "arch", "keep", "page-size", "advice"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change, as data.
+
+    Attributes:
+        kind: `set` or `unset` a variable; install a `triton`, an `aiter` (a key of `AITER_RELEASES`) or another
+            `package` (whose value is the distribution); put in GPUs of an `arch`; `keep`: show only the GPUs whose
+            numbers `value` lists, by the visible-device variable `name`; ask for a `page-size` (no value: leave it to
+            the row); `advice`: something whose outcome cannot be foreseen.
+        name: the variable or package; for advice, the text itself.
+        value: its new value.
+    """
+
+    kind: ChangeKind
+    name: str
+    value: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The change as one can type it, or as plainly as it can be said."""
+        value = self.value
+        match self.kind:
+            case "set":
+                return f"export {self.name}={value}"
+            case "unset":
+                return f"unset {self.name}"
+            case "triton":
+                return f'pip install "triton>={value}"'
+            case "aiter":
+                return f"install AMD's aiter {AITER_RELEASES[value or ''].since}, as ROCm images bring it"
+            case "package":
+                return f"pip install {value}"
+            case "arch":
+                return f"run on {value}"
+            case "keep":
+                # The indices of the variables above ROCR's count among the GPUs that it leaves.
+                above = "unset HIP_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES; " if self.name.startswith("ROCR") else ""
+                return f"{above}export {self.name}={value}"
+            case "page-size":
+                return f"ask for page size {value}" if value else "leave the page size to the row"
+            case "advice":
+                return self.name
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """What this change occupies: of two changes to one slot the later one counts."""
+        kind = "variable" if self.kind in ("set", "unset") else "arch" if self.kind == "keep" else self.kind
+        return kind, self.name if kind in ("variable", "package", "advice") else ""
+
+    def apply(self, caps: Capabilities, request: Request) -> tuple[Capabilities, Request]:
+        """Return the machine and the request as they would be after this change."""
+        match self.kind:
+            case "set" | "unset":
+                return _with_variable(caps, self.name, self.value), request
+            case "triton":
+                return caps.replace(triton=_installed(caps.triton, self.value)), request
+            case "aiter":
+                release = AITER_RELEASES[self.value or ""]
+                package = _installed(caps.aiter, release.version)
+                return caps.replace(aiter=package, aiter_source=release.source, aot_bundle=AotBundle()), request
+            case "package":
+                return caps.replace(**{self.name: _installed(getattr(caps, self.name), None)}), request
+            case "arch":
+                return _with_arch(caps, self.value or ""), request
+            case "keep":
+                numbers = {int(number) for number in (self.value or "").split(",")}
+                kept = tuple(device for device in caps.devices or () if device.number in numbers)
+                return caps.replace(devices=kept, rocminfo_arch=kept[0].arch if kept else None), request
+            case "page-size":
+                return caps, replace(request, page_size=int(self.value) if self.value else None)
+            case "advice":
+                return caps, request
+
+
+def _with_variable(caps: Capabilities, name: str, value: str | None) -> Capabilities:
+    variables = {key: text for key, text in caps.variables.items() if key != name}
+    if value is not None and name in VARIABLES:
+        variables[name] = value
+    return with_variables(caps, variables, caps.engine)
+
+
+def _with_arch(caps: Capabilities, arch: str) -> Capabilities:
+    """Return the machine with one GPU of an arch, and a torch that is built for it where the one at hand is not."""
+    platform: Platform = "rocm" if arch.startswith("gfx") else "cuda"
+    if caps.platform != platform:
+        torch, source = _installed(caps.torch, caps.torch.version), f"what-if: a torch built for {arch}"
+        caps = caps.replace(platform=platform, platform_source=source, torch=torch)
+    rocminfo_arch = arch if platform == "rocm" else None
+    return caps.replace(devices=(Device(0, arch, "what-if"),), rocminfo_arch=rocminfo_arch)
+
+
+def _installed(package: Package, version: str | None) -> Package:
+    return Package(package.name, "found", version, package.distribution, package.location, "what-if")

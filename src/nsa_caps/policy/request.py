@@ -1,0 +1,52 @@
+"""What an engine asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nsa_caps.errors import NsaCapsError
+
+__all__ = ["Request", "RequestError"]
+
+
+class RequestError(NsaCapsError, ValueError):
+    """A request that no machine could meet, whatever it has."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The indexer of the model, and the engine's own limits.
+
+    Attributes:
+        heads: the model's `index_n_heads`: 64 (DeepSeek-V3.2), 32 (GLM-5).
+        head_dim: dimensions of one index key.
+        quant_block_size: dimensions that share one scale.
+        index_kpool: tokens that share one index state; a page of P index slots is then a model page of P x kpool.
+        page_size: index slots a page, given by the user: honoured or refused, never changed. None: the row's own.
+        rows: names of the rows that the engine can run; None: all.
+    """
+
+    heads: int = 64
+    head_dim: int = 128
+    quant_block_size: int = 128
+    index_kpool: int = 1
+    page_size: int | None = None
+    rows: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no request at all.
+
+        Raises:
+            RequestError: a number is not a positive integer, or there are no rows to choose from.
+        """
+        for name in ("heads", "head_dim", "quant_block_size", "index_kpool", "page_size"):
+            value = getattr(self, name)
+            if name == "page_size" and value is None:
+                continue
+            if type(value) is not int or value < 1:
+                raise RequestError(f"{name} is {value!r}, needs a positive whole number")
+        if self.rows is not None:
+            # A lone name would pass for a tuple of its letters.
+            if isinstance(self.rows, str) or not self.rows:  # type: ignore[redundant-expr]
+                raise RequestError(f"rows is {self.rows!r}, needs None or a tuple of row names")
+            object.__setattr__(self, "rows", tuple(self.rows))

@@ -1,0 +1,1 @@
+"""Predicates over a machine and a request that answer with a reason."""

@@ -1,0 +1,283 @@
+"""What aiter's rows need, gate by gate; the arithmetic is in `aiter_gates.py`, the facts in `AiterSource`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsa_caps.policy.aiter_gates import (
+    CHUNK_K,
+    LOGITS_MODULE,
+    MEASURED,
+    aiter_arch,
+    below_import_gate,
+    gluon_active,
+    in_triton_gap,
+)
+from nsa_caps.policy.changes import Change
+from nsa_caps.policy.reasons import Reason
+from nsa_caps.policy.requirements.common import keep_arch, keep_only
+from nsa_caps.policy.versions import base_version
+
+if TYPE_CHECKING:
+    from nsa_caps.capabilities.records import Capabilities
+    from nsa_caps.policy.request import Request
+    from nsa_caps.policy.requirements.common import Requirement
+
+__all__ = [
+    "arch_has_fp8",
+    "arch_known",
+    "arch_same",
+    "cache_takes_preshuffle",
+    "imports",
+    "imports_whole",
+    "logits_take_preshuffle",
+    "plain_compiles",
+    "plain_takes_pages",
+    "source_shows",
+    "tile_pages",
+]
+
+# What every row of aiter rests on; a row adds its own.
+_SHARED_FACTS = (
+    "logits_preshuffle",
+    "triton_comparison",
+    "gluon_triton",
+    "triton_gap",
+    "aot_stops_jit",
+    "aot_needs_gluon_triton",
+    "arch_gate",
+    "gluon_archs",
+    "known_archs",
+    "gate_triton",
+    "gate_escape",
+    "package_imports_gluon",
+    "trimmed_by",
+    "mfma",
+    "mfma_3d",
+    "fp8_archs",
+    "gfx1250_waves",
+)
+
+
+def source_shows(*own: str) -> Requirement:
+    """Need every fact that the row rests on to have been found in a known shape: unknown never selects."""
+
+    def check(caps: Capabilities, _: Request) -> Reason | None:
+        source = caps.aiter_source
+        if caps.aiter.state != "found" or (source is not None and source.logits_preshuffle is False):
+            return None
+        unknown = [name for name in (*_SHARED_FACTS, *own) if source is None or getattr(source, name) is None]
+        if not unknown:
+            return None
+        where = source.location if source else caps.aiter.location
+        observed, change = ", ".join(unknown), Change("aiter", "aiter", "main")
+        return Reason("aiter.source-unknown", "unknown", observed, "a known shape", where, (change,))
+
+    return check
+
+
+def imports(caps: Capabilities, _: Request) -> Reason | None:
+    """Need aiter to import: its gluon package raises below a Triton minimum (f061fba9), and `import aiter` runs it."""
+    source, triton = caps.aiter_source, caps.triton.version
+    if source is None:
+        return None
+    if in_triton_gap(source, triton):
+        observed, required = f"Triton {triton}", f"Triton < {source.triton_gap} or >= {source.gluon_triton}"
+        return Reason(
+            "aiter.import-barred",
+            "unmet",
+            observed,
+            required,
+            f"{LOGITS_MODULE} (fe927e8d)",
+            (Change("triton", "triton", source.gluon_triton),),
+        )
+    if not below_import_gate(source, triton) or source.package_imports_gluon is None:
+        return None
+    escape = None if source.gate_escape in (None, "none") else source.gate_escape
+    switch = caps.switches.get("aiter_system_triton")
+    observed = f"Triton {triton}"
+    if escape and switch is not None:
+        if switch.value is True:
+            return None
+        if switch.value is None:
+            observed += f", and {escape}={switch.raw!r}, which aiter's int() cannot read"
+    ways = (Change("triton", "triton", source.gate_triton), *((Change("set", escape, "1"),) if escape else ()))
+    required = f"Triton >= {source.gate_triton}" + (f", or {escape}=1" if escape else "")
+    return Reason("aiter.import-barred", "unmet", observed, required, "aiter/ops/triton/gluon/__init__.py", ways)
+
+
+def imports_whole(caps: Capabilities, _: Request) -> Reason | None:
+    """Need `import aiter` to bind what its kernels' modules import from it: two variables keep it from that."""
+    trimming = (caps.aiter_source.trimmed_by if caps.aiter_source else None) or ()
+    switches = [caps.switches.get(name) for name in ("aiter_triton_only", "aiter_aot_import")]
+    on = [switch.variable for switch in switches if switch is not None and switch.value is True]
+    acting = next((variable for variable in on if variable in trimming), None)
+    if acting is None:
+        return None
+    unset = (Change("unset", acting),)
+    return Reason("aiter.import-trimmed", "unmet", f"{acting}=1", f"{acting} unset", "aiter/__init__.py", unset)
+
+
+def logits_take_preshuffle(caps: Capabilities, _: Request) -> Reason | None:
+    """Need the logits kernel to take `Preshuffle` and `KVBlockSize` (fe927e8d): engines always pass both."""
+    source = caps.aiter_source
+    if source is None or source.logits_preshuffle is not False:
+        return None
+    required = "an aiter whose logits kernel takes both"
+    return Reason(
+        "aiter.no-preshuffle-logits",
+        "unmet",
+        "it takes neither",
+        required,
+        source.logits_module,
+        (Change("aiter", "aiter", "0.1.13"),),
+    )
+
+
+def cache_takes_preshuffle(caps: Capabilities, _: Request) -> Reason | None:
+    """Need the store and gather kernels to take `preshuffle` (aiter#2879): without, they know flat pages only."""
+    source = caps.aiter_source
+    if source is None:
+        return None
+    lacking = [name for name in ("store_preshuffle", "gather_preshuffle") if getattr(source, name) is False]
+    if not lacking:
+        return None
+    observed = " and ".join(name.removesuffix("_preshuffle") for name in lacking) + " without it"
+    return Reason(
+        "aiter.no-preshuffle-cache",
+        "unmet",
+        observed,
+        "aiter#2879 (0.1.13)",
+        "aiter/ops/cache.py",
+        (Change("aiter", "aiter", "0.1.13"),),
+    )
+
+
+def arch_known(caps: Capabilities, _: Request) -> Reason | None:
+    """Need the arch that aiter takes for the machine's to be in its `GFX_MAP`, else every kernel is a KeyError."""
+    source, switch, arch = caps.aiter_source, caps.switches.get("gpu_archs"), aiter_arch(caps)
+    unset = (Change("unset", "GPU_ARCHS"),) if switch is not None and switch.variable else ()
+    if switch is not None and switch.value is None:
+        return Reason(
+            "switch.unreadable",
+            "unmet",
+            f"GPU_ARCHS={switch.raw!r}",
+            "one arch, or GPU_ARCHS unset",
+            switch.source,
+            unset,
+        )
+    if arch is None and caps.devices:
+        return Reason("device.unknown", "unknown", "no first GPU", "the arch that rocminfo prints first", None, unset)
+    if source is None or source.known_archs is None or arch is None or arch in source.known_archs:
+        return None
+    return Reason("aiter.unknown-arch", "unmet", repr(arch), f"one of {', '.join(source.known_archs)}", "aiter GFX_MAP",
+        unset or (Change("aiter", "aiter", "main"),))  # fmt: skip
+
+
+def arch_same(caps: Capabilities, _: Request) -> Reason | None:
+    """Need the arch that aiter compiles for to be the one that runs (aiter#3807)."""
+    arch = aiter_arch(caps)
+    others = [other for other in caps.archs or () if other != arch]
+    if arch is None or not others:
+        return None
+    switch = caps.switches.get("gpu_archs")
+    named = switch is not None and bool(switch.value)
+    source = "GPU_ARCHS" if named else "the first GPU that rocminfo prints"
+    changes = (Change("unset", "GPU_ARCHS"),) if named else tuple(
+        keep_arch(caps, other) for other in caps.archs or ()
+    )  # fmt: skip
+    return Reason(
+        "aiter.arch-differs", "unmet", f"aiter takes {arch}, {', '.join(others)} runs", "one arch", source, changes
+    )
+
+
+# gfx908 and gfx90a have no fp8 type in Triton; Hygon's DCU is a HIP build of torch and not AMD.
+_NO_FP8_ARCHS = ("gfx908", "gfx90a")
+_NOT_AMD = ("gfx928", "gfx936", "gfx938")
+
+
+def arch_has_fp8(caps: Capabilities, _: Request) -> Reason | None:
+    """Need AMD GPUs that Triton has an fp8 type for."""
+    for arch in caps.archs or ():
+        if arch in _NO_FP8_ARCHS or arch in _NOT_AMD:
+            source = next(device.source for device in caps.devices or () if device.arch == arch)
+            required = (
+                "an AMD GPU; Hygon's DCU is none" if arch in _NOT_AMD else "a GPU that Triton has an fp8 type for"
+            )
+            return Reason("device.arch", "unmet", arch, required, source, keep_only(caps, [arch]))
+    return None
+
+
+def plain_takes_pages(caps: Capabilities, _: Request) -> Reason | None:
+    """Need the plain Triton kernel to take pages of more than one token (04907edc)."""
+    source = caps.aiter_source
+    if source is None or source.plain_pages != "one":
+        return None
+    return Reason(
+        "aiter.plain-one-token",
+        "unmet",
+        "it asserts KVBlockSize == 1",
+        "an aiter since 04907edc",
+        LOGITS_MODULE,
+        (Change("aiter", "aiter", "main"),),
+    )
+
+
+# The lowest Triton that the plain kernel compiles with, by arch: tests/real_aiter/compiles.json.
+_PLAIN_TRITON = {
+    "gfx942": (3, 2),
+    "gfx950": (3, 3),
+    "gfx1100": (3, 5),
+    "gfx1101": (3, 6),
+    "gfx1102": (3, 6),
+    "gfx1151": (3, 5),
+    "gfx1200": (3, 4),
+    "gfx1201": (3, 6),
+}
+
+
+def plain_compiles(caps: Capabilities, _: Request) -> Reason | None:
+    """Need the plain kernel, where it is the one that runs, to compile for this GPU."""
+    source, arch, triton = caps.aiter_source, aiter_arch(caps), base_version(caps.triton.version)
+    if source is None or arch is None or triton is None or gluon_active(caps) is not False:
+        return None
+    if arch not in (source.fp8_archs or ()):
+        required = f"one of {', '.join(source.fp8_archs or ())}"
+        return Reason(
+            "aiter.no-fp8-type", "unmet", arch, required, "aiter/utility/dtypes.py", (Change("aiter", "aiter", "main"),)
+        )
+    lowest = _PLAIN_TRITON.get(arch)
+    if lowest is None:
+        return Reason("device.arch-unproven", "unknown", arch, f"one of {', '.join(_PLAIN_TRITON)}", MEASURED)
+    if triton.release[:2] < lowest:
+        needed = ".".join(map(str, (*lowest, 0)))
+        observed = f"the plain kernel for {arch} on Triton {triton}"
+        return Reason(
+            "aiter.does-not-compile",
+            "unmet",
+            observed,
+            f"Triton >= {needed}",
+            MEASURED,
+            (Change("triton", "triton", needed),),
+        )
+    return None
+
+
+def tile_pages(default: int) -> Requirement:
+    """Need a page size that aiter's tiled kernel takes: another one fails at the first decode."""
+
+    def check(caps: Capabilities, request: Request) -> Reason | None:
+        size, source = request.page_size or default, caps.aiter_source
+        change = (Change("page-size", "page_size"),)
+        if size % 16:
+            return Reason(
+                "page.size", "unmet", str(size), "a multiple of 16, the rows of a tile", "the request", change
+            )
+        # gfx1250 loads whole chunks by TDM: several pages a chunk, never several chunks a page.
+        either = source is not None and source.chunk_rule == "either" and aiter_arch(caps) != "gfx1250"
+        if CHUNK_K % size and not (either and size % CHUNK_K == 0):
+            fits = f"a page size that divides ChunkK = {CHUNK_K}" + (" or is a multiple of it" if either else "")
+            return Reason("page.size", "unmet", str(size), fits, "the request", change)
+        return None
+
+    return check

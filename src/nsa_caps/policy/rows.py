@@ -1,0 +1,193 @@
+"""The rows: every complete way to run the indexer, best first, and what each needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.policy.caveats import always, narrow_offsets
+from nsa_caps.policy.requirements import aiter, gluon  # noqa: A004 no builtin is meant by it
+from nsa_caps.policy.requirements import common as need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from nsa_caps.pages import Order
+    from nsa_caps.policy.caveats import Caveat
+    from nsa_caps.policy.requirements.common import Requirement
+
+__all__ = ["ROWS", "Row"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One complete way to run the indexer: a page format, its store, gather and logits kernels, and what it needs.
+
+    Attributes:
+        name: the row's name.
+        summary: what it is, in one line.
+        page_size: index slots a page where the request names none.
+        order: how the keys of a page lie.
+        kernels: the module that holds its store and gather.
+        logits_kernels: the module that holds its logits.
+        logits_options: the keyword arguments that its logits kernel takes, by page size.
+        requirements: what must hold; all of it is checked, not up to the first that fails.
+        caveats: what to mind where it is chosen, such as what it costs against the best row; they decide nothing.
+    """
+
+    name: str
+    summary: str
+    page_size: int
+    order: Order
+    kernels: str
+    logits_kernels: str
+    logits_options: Callable[[int], Mapping[str, Any]]
+    requirements: tuple[Requirement, ...]
+    caveats: tuple[Caveat, ...] = ()
+
+
+def _no_options(_: int) -> Mapping[str, Any]:
+    return {}
+
+
+_AITER = (
+    need.platform_is("rocm"),
+    need.gpu_visible,
+    need.fp8_dialect,
+    need.vector_shape,
+    need.head_counts(32, 64),
+    need.package_found("torch", "torch"),
+    need.package_found("aiter", "amd-aiter"),
+    need.triton_known(),
+    aiter.imports,
+    aiter.imports_whole,
+    aiter.logits_take_preshuffle,
+    aiter.arch_known,
+    aiter.arch_same,
+    aiter.arch_has_fp8,
+)
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        name="aiter-preshuffle",
+        summary="aiter's gluon kernel on pages of 16x16 tiles: the fast way on AMD",
+        page_size=64,
+        order="tiles",
+        kernels="nsa_caps.kernels.aiter",
+        logits_kernels="nsa_caps.kernels.aiter",
+        logits_options=lambda page_size: {"Preshuffle": True, "KVBlockSize": page_size},
+        requirements=(
+            *_AITER,
+            aiter.source_shows("store_preshuffle", "gather_preshuffle", "chunk_rule"),
+            need.switch_on("use_aiter", "switch.aiter-off"),
+            need.switch_off("disable_preshuffle", "switch.preshuffle-off"),
+            aiter.cache_takes_preshuffle,
+            gluon.gluon_needed,
+            gluon.gluon_runs("preshuffle", 64),
+            aiter.tile_pages(64),
+        ),
+        caveats=(narrow_offsets("preshuffle"),),
+    ),
+    Row(
+        name="aiter-flat",
+        summary="aiter's plain Triton kernel on flat pages",
+        page_size=64,
+        order="flat",
+        kernels="nsa_caps.kernels.aiter",
+        logits_kernels="nsa_caps.kernels.aiter",
+        logits_options=lambda page_size: {"Preshuffle": False, "KVBlockSize": page_size},
+        requirements=(
+            *_AITER,
+            aiter.source_shows("plain_pages", "chunk_rule"),
+            need.switch_on("use_aiter", "switch.aiter-off"),
+            aiter.plain_takes_pages,
+            gluon.gluon_inactive,
+            aiter.plain_compiles,
+            need.page_sizes("a page size above 1 that divides 256 or is a multiple of it",
+                lambda size: size > 1 and (256 % size == 0 or size % 256 == 0), 64),
+        ),
+        caveats=(narrow_offsets("base"),),
+    ),
+    Row(
+        name="aiter-token",
+        summary="aiter on pages of one token: the page table is 64 times as large, and the indexer slower",
+        page_size=1,
+        order="flat",
+        kernels="nsa_caps.kernels.aiter",
+        logits_kernels="nsa_caps.kernels.aiter",
+        logits_options=lambda _: {"Preshuffle": False, "KVBlockSize": 1},
+        requirements=(
+            *_AITER,
+            aiter.source_shows(),
+            gluon.gluon_runs("base", 1),
+            aiter.plain_compiles,
+            need.page_sizes("1", lambda size: size == 1, 1),
+        ),
+        caveats=(
+            narrow_offsets("base"),
+            always("took 28.5 us where aiter-preshuffle takes 7.84 us, on MI355X (vllm#51216)"),
+        ),
+    ),
+    Row(
+        name="deepgemm",
+        summary="DeepGEMM's CUDA kernel on flat pages",
+        page_size=64,
+        order="flat",
+        kernels="nsa_caps.kernels.deep_gemm",
+        logits_kernels="nsa_caps.kernels.deep_gemm",
+        logits_options=_no_options,
+        requirements=(
+            need.platform_is("cuda"),
+            need.gpu_visible,
+            # vllm#38476, sglang#32947: engines look for the package only, and sm_80 fails at the first forward pass.
+            need.nvidia_archs("sm_90, sm_10x or sm_12x", lambda sm: sm == 90 or 100 <= sm < 110 or 120 <= sm < 130),
+            need.package_found("torch", "torch"),
+            need.package_found("deep_gemm", "sgl-deep-gemm"),
+            # DeepGEMM has neither store nor gather: they are the portable row's.
+            need.portable_triton,
+            need.vector_shape,
+            need.head_counts(32, 64),
+            need.page_sizes("64", lambda size: size == 64, 64),
+        ),
+    ),
+    Row(
+        name="portable",
+        summary="this library's Triton kernels: any GPU that Triton compiles for",
+        page_size=64,
+        order="flat",
+        kernels="nsa_caps.kernels.portable.store_gather",
+        logits_kernels="nsa_caps.kernels.portable.logits",
+        logits_options=_no_options,
+        requirements=(
+            need.platform_is("cuda", "rocm"),
+            need.gpu_visible,
+            need.fp8_dialect,
+            need.portable_archs,
+            need.package_found("torch", "torch"),
+            need.portable_triton,
+            need.vector_shape,
+            need.head_counts(32, 64),
+            need.page_sizes("1, 16, 32, 64, 128 or 256", lambda size: size in (1, 16, 32, 64, 128, 256), 64),
+        ),
+        caveats=(
+            always(
+                "takes deepgemm's time on an H200, and told to use no fp8 products, as sm_80, gfx90a and gfx11xx have"
+                " none, 1.5 to 2.5 times that; on AMD it was not measured"
+            ),
+        ),
+    ),
+    Row(
+        name="reference",
+        summary="plain torch: correct on any device, and slow: 50 to 63 times deepgemm's time, on an H200",
+        page_size=64,
+        order="flat",
+        kernels="nsa_caps.kernels.reference",
+        logits_kernels="nsa_caps.kernels.reference_logits",
+        logits_options=_no_options,
+        requirements=(
+            need.package_found("torch", "torch"),
+            need.fp8_dialect,
+            need.key_blocks,
+        ),
+    ),
+)  # fmt: skip

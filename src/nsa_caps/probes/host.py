@@ -1,0 +1,187 @@
+"""The one door to the machine: probes see a `Host` and nothing else.
+
+A host is data: an environment, a search path, the modules already loaded and a file-system root. Any machine can
+therefore be laid out in a folder and asked about, and nothing that a probe does can reach past it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from nsa_caps.errors import NsaCapsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["EDITABLE", "Host", "UnreadableError"]
+
+EDITABLE = "__editable___"
+"""How the finders that setuptools writes for editable installs are named, before the distribution."""
+
+# The largest file that a probe asks for is a kernel module of 81 kB (aiter at 04907edc).
+_LARGEST_FILE = 2 * 1024 * 1024
+
+
+class UnreadableError(NsaCapsError, OSError):
+    """A file or folder is there but could not be read.
+
+    Attributes:
+        path: what was asked for.
+        why: what stood in the way, in words.
+    """
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"{path}: {why}")
+        self.path = path
+        self.why = why
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine as probes may see it.
+
+    Attributes:
+        environ: the environment variables.
+        search_path: the folders that packages are looked up in, in order (`sys.path`).
+        modules: modules already imported, by name (`sys.modules`); their attributes are read, nothing is imported.
+        root: path of the file-system root, below which `/sys` and `/proc` are read.
+    """
+
+    environ: Mapping[str, str]
+    search_path: tuple[str, ...]
+    modules: Mapping[str, object]
+    root: str = "/"
+
+    @classmethod
+    def current(cls) -> Host:
+        """Return the machine and process that this runs in."""
+        return cls(
+            environ=MappingProxyType(dict(os.environ)),
+            # A dot, not its name: the working folder may have been deleted.
+            search_path=tuple(entry or os.curdir for entry in sys.path),
+            modules=sys.modules,
+        )
+
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether `root` is this machine's own: only then may a driver library be asked."""
+        return self.root == "/"
+
+    def system_path(self, *parts: str) -> str:
+        """Return the path of a system file such as `sys`, `class`, `kfd` below this host's root."""
+        return os.path.join(self.root, *parts)
+
+    def read_text(self, path: str) -> str | None:
+        """Return the text of a regular file, or None where there is no such file.
+
+        Raises:
+            UnreadableError: the file is there, but is no regular file, is larger than 2 MiB, is not UTF-8 or
+                may not be read.
+        """
+        try:
+            data = _read_regular(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except UnreadableError:
+            raise
+        except (OSError, ValueError) as error:
+            raise UnreadableError(path, _why(error)) from error
+        return _decode(path, data)
+
+    def list_folder(self, path: str, beginnings: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """Return the names in a folder, sorted; nothing where there is no such folder.
+
+        Args:
+            path: the folder.
+            beginnings: the first two characters of the names wanted; empty: all. Of the 2,000 names of a large
+                site-packages, few then need to be sorted and looked at.
+
+        Raises:
+            UnreadableError: the folder is there but may not be read.
+        """
+        try:
+            names = os.listdir(path)
+            return tuple(sorted([name for name in names if name[:2] in beginnings] if beginnings else names))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except (OSError, ValueError) as error:
+            raise UnreadableError(path, _why(error)) from error
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is anything of this name, also a link that leads nowhere; nothing is opened."""
+        return os.path.lexists(path)
+
+    def is_file(self, path: str) -> bool:
+        """Return whether there is a regular file of this name."""
+        return os.path.isfile(path)
+
+    def is_folder(self, path: str) -> bool:
+        """Return whether there is a folder of this name."""
+        return os.path.isdir(path)
+
+    def find_package(self, name: str) -> str | None:
+        """Return the folder (or the single file) that `import name` would load, without importing anything.
+
+        A module that is already imported tells its own place. A folder without `__init__.py` counts only where no
+        entry of the search path has a regular package, as the import system has it. What setuptools installed as
+        editable stands in no entry: its finder, which the interpreter loads at its start, maps names to places.
+        """
+        loaded = getattr(self.modules.get(name), "__file__", None)
+        if isinstance(loaded, str):
+            return os.path.dirname(loaded) if os.path.basename(loaded) == "__init__.py" else loaded
+        bare: str | None = None
+        for entry in self.search_path:
+            folder = os.path.join(entry, name)
+            if self.is_file(folder + "/__init__.py"):
+                return folder
+            if self.is_file(folder + ".py"):
+                return folder + ".py"
+            if bare is None and self.is_folder(folder):
+                bare = folder
+        return bare or self._editable(name)
+
+    def _editable(self, name: str) -> str | None:
+        """Return where a loaded finder of an editable install (`__editable___*_finder`) has a package or module."""
+        # A list first: other threads may be importing.
+        for module in list(self.modules):
+            mapping = getattr(self.modules.get(module), "MAPPING", None) if module.startswith(EDITABLE) else None
+            place = mapping.get(name) if isinstance(mapping, dict) else None
+            if isinstance(place, str):
+                return next((path for path in (place, place + ".py") if os.path.exists(path)), None)
+        return None
+
+
+def _why(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
+
+
+def _read_regular(path: str) -> bytes:
+    # Opening a device may act on it (a watchdog starts to count), so it is looked at first.
+    _check_regular(path, os.stat(path))
+    # O_NONBLOCK: should a named pipe have taken its place, opening would wait for a writer for ever.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        _check_regular(path, os.fstat(stream.fileno()))
+        # Files below /sys say 4096 bytes and hold less: read to the end, not to the size.
+        return stream.read(_LARGEST_FILE)
+
+
+def _check_regular(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableError(path, "not a regular file")
+    if status.st_size > _LARGEST_FILE:
+        raise UnreadableError(path, f"{status.st_size} bytes, more than the {_LARGEST_FILE} that are read")
+
+
+def _decode(path: str, data: bytes) -> str:
+    try:
+        # Python itself passes over a byte order mark.
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UnreadableError(path, f"not UTF-8 at byte {error.start}") from error

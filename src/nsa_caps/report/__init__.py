@@ -1,0 +1,1 @@
+"""A decision as documents, tables and pictures."""
