@@ -188,7 +188,7 @@ _BOXES = (
     _Box(0, 1, "testing/", ("any machine laid out", "in a folder")),
     _Box(1, 1, "snapshot, what-if", ("facts as JSON, changed", "changes, aiter_releases")),
     _Box(2, 1, "words and pictures", ("explain, report,", "matrix, svg, cli")),
-    _Box(3, 1, "agreement", ("ranks, peers, fleets", "stance, handshake, fleet")),
+    _Box(3, 1, "agreement", ("ranks, peers, fleets", "summary, handshake, fleet")),
     _Box(4, 1, "selfcheck/, engines/", ("proof on a device;", "the engines' own names")),
 )
 

@@ -571,7 +571,7 @@ def hanging(_: Host) -> dict[str, Any]:
 def test_a_probe_that_hangs_is_named() -> None:
     """A third party's probe that does not end is waited for a while, named in a note, and left behind."""
     start = time.monotonic()
-    caps = probe(Host({}, (), {}, "/nowhere"), probes=(*BUILT_IN, hanging), patience=0.1)
+    caps = probe(Host({}, (), {}, "/nowhere"), probes=(*BUILT_IN, hanging), timeout=0.1)
     assert time.monotonic() - start < 2
     (note,) = (note for note in caps.notes if note.probe == "hanging")
     assert note.source == "probe hanging"
@@ -584,7 +584,7 @@ def test_a_hanging_probe_keeps_no_process_from_ending() -> None:
     code = f"""import sys; sys.path.insert(0, {SOURCES!r})
 import time
 from nsa_caps import Host, probe
-print(len(probe(Host({{}}, (), {{}}, "/nowhere"), probes=[lambda host: time.sleep(1000)], patience=0.1).notes))
+print(len(probe(Host({{}}, (), {{}}, "/nowhere"), probes=[lambda host: time.sleep(1000)], timeout=0.1).notes))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

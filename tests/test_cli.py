@@ -352,8 +352,8 @@ def test_python_m_and_without_assertions(snapshot: str) -> None:
 def test_the_quick_path_imports_little() -> None:
     """A report as JSON loads neither what decides nothing nor what only other commands need."""
     heavy = (
-        *("torch", "triton", "aiter", "numpy", "rich", "importlib_metadata", "shutil", "textwrap", "traceback"),
-        *("nsa_caps.matrix", "nsa_caps.report.matrix_svg", "nsa_caps.page_table", "nsa_caps.plugins"),
+        *("torch", "triton", "aiter", "numpy", "rich", "importlib_metadata"),
+        *("nsa_caps.report.matrix", "nsa_caps.report.matrix_svg", "nsa_caps.agreement", "nsa_caps.testing"),
     )
     code = f"import sys; from nsa_caps.cli import main; main(); sys.exit(str(set({heavy}) & set(sys.modules)))"
     ended = subprocess.run(

@@ -137,7 +137,7 @@ def test_an_import_that_hangs_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     never = threading.Event()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(builtins, "nsa_caps_never_set", never, raising=False)
-    caps = probe(EMPTY, plugins=True, patience=0.1)
+    caps = probe(EMPTY, plugins=True, timeout=0.1)
     never.set()
     (note,) = (note for note in caps.notes if note.source == "loud: loud:probe")
     assert note.text.startswith("did not load: TimeoutError: no answer within 0.1 s")

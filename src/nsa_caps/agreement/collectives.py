@@ -47,7 +47,7 @@ class Wire:
         """Wait until all ranks have come, by the store that the group was made with.
 
         No backend can do this: nccl blocks in making its communicator while a rank is missing, whatever timeout it is
-        given, and `monitored_barrier` is gloo's alone. Each rank counts itself, and the first to lose patience decides
+        given, and `monitored_barrier` is gloo's alone. Each rank counts itself, and the first to time out decides
         for all, so that either every rank goes on or every rank is told the same.
 
         Raises:

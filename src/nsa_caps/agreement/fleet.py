@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.agreement.mismatch import Party, apart_lines, groups_of
-from nsa_caps.agreement.peers import is_handshake, stance_of_handshake
-from nsa_caps.agreement.summary import Stance, stance_of
+from nsa_caps.agreement.mismatch import Cohort, groups_of, mismatch_lines
+from nsa_caps.agreement.peers import is_handshake, summary_of_handshake
+from nsa_caps.agreement.summary import MachineSummary, summary_of
 from nsa_caps.capabilities.records import Capabilities
 from nsa_caps.capabilities.switches import with_variables
 from nsa_caps.errors import NsaCapsError
@@ -63,14 +63,14 @@ class Fleet:
     @property
     def shared(self) -> bool:
         """Whether all of them share one layout."""
-        return len(self.groups) == 1 and self.groups[0].stance.format is not None
+        return len(self.groups) == 1 and self.groups[0].summary.format is not None
 
 
 class _Kind:
     """Machines of equal facts."""
 
-    def __init__(self, stance: Stance) -> None:
-        self.stance, self.count, self.names = stance, 0, list[str]()
+    def __init__(self, summary: MachineSummary) -> None:
+        self.summary, self.count, self.names = summary, 0, list[str]()
 
     def add(self, name: str) -> None:
         self.count += 1
@@ -95,11 +95,11 @@ def compare(machines: Iterable[tuple[str, Any]], request: Request, engine: str |
             raise FleetError(f"{name}: holds {json.dumps(document)[:60]}, needs a snapshot or a handshake")
         key = _key_of(document)
         if key not in kinds:
-            kinds[key] = _Kind(_stance(name, document, request, engine))
+            kinds[key] = _Kind(_summary(name, document, request, engine))
         kinds[key].add(name)
     if not kinds:
         raise FleetError("there is no machine to compare: give snapshots or handshakes, as files or on stdin")
-    parties = [Party(kind.stance, kind.count, tuple(kind.names)) for kind in kinds.values()]
+    parties = [Cohort(kind.summary, kind.count, tuple(kind.names)) for kind in kinds.values()]
     return Fleet(groups_of(parties, _layout_key))
 
 
@@ -167,23 +167,23 @@ def _without_sources(value: Any) -> Any:
     return [_without_sources(item) for item in value] if isinstance(value, list) else value
 
 
-def _stance(name: str, document: dict[str, Any], request: Request, engine: str | None) -> Stance:
+def _summary(name: str, document: dict[str, Any], request: Request, engine: str | None) -> MachineSummary:
     try:
         if is_handshake(document):
-            return stance_of_handshake(document, "this")
+            return summary_of_handshake(document, "this")
         caps = Capabilities.from_dict(document)
         if engine is not None:
             caps = with_variables(caps, caps.variables, engine)
         caps, rows = row_table(caps)
-        return stance_of(decide(caps, request, rows))
+        return summary_of(decide(caps, request, rows))
     except UnknownRowError as error:
-        return Stance(None, None, request.index_kpool, error=f"no layout: {error}")
+        return MachineSummary(None, None, request.index_kpool, error=f"no layout: {error}")
     except NsaCapsError as error:
         raise FleetError(f"{name}: {error}") from error
 
 
-def _layout_key(stance: Stance) -> Hashable:
-    return stance.format, stance.index_kpool if stance.format else None
+def _layout_key(summary: MachineSummary) -> Hashable:
+    return summary.format, summary.index_kpool if summary.format else None
 
 
 def fleet_lines(fleet: Fleet) -> Iterator[Line]:
@@ -194,4 +194,4 @@ def fleet_lines(fleet: Fleet) -> Iterator[Line]:
     else:
         groups = "1 group" if len(fleet.groups) == 1 else f"{len(fleet.groups)} groups"
         yield ((f"{machines} in {groups}:", "bad"),)
-    yield from apart_lines(fleet.groups)
+    yield from mismatch_lines(fleet.groups)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nsa_caps.agreement.summary import FactDifference, Stance, fact_differences
+from nsa_caps.agreement.summary import FactDifference, MachineSummary, fact_differences
 from nsa_caps.base.lines import indented
 from nsa_caps.errors import NsaCapsError
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from nsa_caps.base.lines import Line
 
 __all__ = [
-    "Apart",
+    "Cohort",
     "Group",
     "LayoutMismatchError",
-    "Party",
-    "apart_from",
-    "apart_lines",
+    "Mismatch",
     "groups_of",
+    "mismatch_between",
+    "mismatch_lines",
     "rank_names",
     "who",
 ]
@@ -46,17 +46,17 @@ class LayoutMismatchError(NsaCapsError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Party:
+class Cohort:
     """Machines or ranks that are alike in everything that was compared.
 
     Attributes:
-        stance: where they stand.
+        summary: where they stand.
         count: how many they are.
         names: what the first of them are called.
         ranks: their global ranks, where they are ranks.
     """
 
-    stance: Stance
+    summary: MachineSummary
     count: int = 1
     names: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
@@ -70,7 +70,7 @@ class Group:
         parties: at least one.
     """
 
-    parties: tuple[Party, ...]
+    parties: tuple[Cohort, ...]
 
     @property
     def count(self) -> int:
@@ -78,29 +78,29 @@ class Group:
         return sum(party.count for party in self.parties)
 
     @property
-    def stance(self) -> Stance:
+    def summary(self) -> MachineSummary:
         """Where the largest party stands."""
-        return self.parties[0].stance
+        return self.parties[0].summary
 
     @property
     def rows(self) -> tuple[str, ...]:
         """The rows that bring this layout, that of the largest party first."""
-        return tuple(dict.fromkeys(party.stance.row for party in self.parties if party.stance.row))
+        return tuple(dict.fromkeys(party.summary.row for party in self.parties if party.summary.row))
 
     @property
     def headline(self) -> str:
         """The layout in one line."""
-        pages = self.stance.format
+        pages = self.summary.format
         if pages is None:
-            return self.stance.error or "no layout"
-        kpool = f", index_kpool {self.stance.index_kpool}" if self.stance.index_kpool > 1 else ""
+            return self.summary.error or "no layout"
+        kpool = f", index_kpool {self.summary.index_kpool}" if self.summary.index_kpool > 1 else ""
         text = f"pages of {pages.page_size}, {pages.order}, {pages.dialect}{kpool} [{pages.fingerprint}]"
         return f"{' or '.join(self.rows)}, {text}"
 
 
 @dataclass(frozen=True)
-class Apart:
-    """What sets one stance apart from another one.
+class Mismatch:
+    """What sets one summary apart from another one.
 
     Attributes:
         fields: the fields of the layout that differ, and what that does, a sentence each.
@@ -115,48 +115,48 @@ class Apart:
     fix: tuple[str, ...]
 
 
-def groups_of(parties: Iterable[Party], key: Callable[[Stance], Hashable]) -> tuple[Group, ...]:
+def groups_of(parties: Iterable[Cohort], key: Callable[[MachineSummary], Hashable]) -> tuple[Group, ...]:
     """Return the parties in groups of equal key, the largest first; of two as large the one with the better row."""
-    found: dict[Hashable, list[Party]] = {}
+    found: dict[Hashable, list[Cohort]] = {}
     for party in parties:
-        found.setdefault(key(party.stance), []).append(party)
+        found.setdefault(key(party.summary), []).append(party)
     groups = [Group(tuple(sorted(each, key=lambda party: -party.count))) for each in found.values()]
-    return tuple(sorted(groups, key=lambda group: (group.stance.format is None, -group.count, _place(group.stance))))
+    return tuple(sorted(groups, key=lambda group: (group.summary.format is None, -group.count, _place(group.summary))))
 
 
-def _place(stance: Stance) -> int:
-    names = [each.row for each in stance.rows]
-    return names.index(stance.row) if stance.row in names else len(names)
+def _place(summary: MachineSummary) -> int:
+    names = [each.row for each in summary.rows]
+    return names.index(summary.row) if summary.row in names else len(names)
 
 
-def apart_from(stance: Stance, other: Stance) -> Apart:
-    """Return what sets a stance apart from another one, and what would bring it there."""
-    fields = list(stance.field_differences(other))
-    if stance.row != other.row and stance.row is not None:
-        fields.insert(0, f"row {stance.row}, not {other.row}")
-    if stance.error is not None:
-        fields.insert(0, stance.error)
-    mine, theirs = stance.row_stance(other.row), other.row_stance(stance.row)
+def mismatch_between(summary: MachineSummary, other: MachineSummary) -> Mismatch:
+    """Return what sets a summary apart from another one, and what would bring it there."""
+    fields = list(summary.field_differences(other))
+    if summary.row != other.row and summary.row is not None:
+        fields.insert(0, f"row {summary.row}, not {other.row}")
+    if summary.error is not None:
+        fields.insert(0, summary.error)
+    mine, theirs = summary.row_summary(other.row), other.row_summary(summary.row)
     reasons: tuple[str, ...] = ()
-    if stance.row != other.row:
+    if summary.row != other.row:
         reasons = mine.reasons if mine else ()
         if not reasons and theirs:
             # The other's row may be used here too: it is this one's better row that the other lacks.
             reasons = tuple(f"on the other side: {reason}" for reason in theirs.reasons)
-    brings = mine is not None and mine.fixed == other.format and stance.index_kpool == other.index_kpool
+    brings = mine is not None and mine.fixed == other.format and summary.index_kpool == other.index_kpool
     fix = (mine.fix or ()) if mine is not None and brings else ()
-    return Apart(tuple(fields), reasons, fact_differences(stance, other), fix)
+    return Mismatch(tuple(fields), reasons, fact_differences(summary, other), fix)
 
 
-def apart_lines(groups: tuple[Group, ...]) -> Iterator[Line]:
+def mismatch_lines(groups: tuple[Group, ...]) -> Iterator[Line]:
     """Return the groups, and below them what sets each party of the smaller ones apart from the largest group."""
     for group in groups:
         count = f"{group.count:,} x " if group.count > 1 and group.parties[0].names else ""
         yield from indented("  - ", f"{count}{group.headline}: {who(group.parties)}", "row")
     reference = groups[0]
-    told: dict[Apart, list[Party]] = {}
+    told: dict[Mismatch, list[Cohort]] = {}
     for party in (party for group in groups[1:] for party in group.parties):
-        told.setdefault(apart_from(party.stance, reference.stance), []).append(party)
+        told.setdefault(mismatch_between(party.summary, reference.summary), []).append(party)
     for apart, parties in list(told.items())[:_MOST_PARTIES]:
         yield ()
         yield from indented("", f"{who(parties, 1)}, against {who(reference.parties, 1)}:", "label")
@@ -166,7 +166,7 @@ def apart_lines(groups: tuple[Group, ...]) -> Iterator[Line]:
         yield ((f"and {len(told) - _MOST_PARTIES} more that differ in other ways", "label"),)
 
 
-def _body(apart: Apart) -> Iterator[Line]:
+def _body(apart: Mismatch) -> Iterator[Line]:
     for text in apart.fields:
         yield from indented("  - ", text)
     for word, texts in (("because", apart.reasons), ("found there", apart.facts)):
@@ -180,7 +180,7 @@ def _body(apart: Apart) -> Iterator[Line]:
         yield from indented(word, step, "command")
 
 
-def who(parties: Sequence[Party], most: int = 4) -> str:
+def who(parties: Sequence[Cohort], most: int = 4) -> str:
     """Return what parties are called: their ranks, or the first `most` of their names and how many more they are."""
     ranks = sorted(rank for party in parties for rank in party.ranks)
     if ranks:

@@ -6,8 +6,8 @@ from collections.abc import Mapping  # noqa: TC003 records.py resolves the annot
 from typing import Any
 
 from nsa_caps._version import __version__
-from nsa_caps.agreement.mismatch import LayoutMismatchError, Party, apart_lines, groups_of
-from nsa_caps.agreement.summary import FactDifference, Stance, fact_differences
+from nsa_caps.agreement.mismatch import Cohort, LayoutMismatchError, groups_of, mismatch_lines
+from nsa_caps.agreement.summary import FactDifference, MachineSummary, fact_differences
 from nsa_caps.base.lines import plain
 from nsa_caps.base.serial import SnapshotError, from_plain
 from nsa_caps.errors import NsaCapsError
@@ -16,7 +16,7 @@ from nsa_caps.layout.layout import IndexerLayout
 from nsa_caps.pages import PageFormatError
 from nsa_caps.policy.facts import Fact
 
-__all__ = ["HANDSHAKE_VERSION", "HandshakeError", "check_peer", "is_handshake", "stance_of_handshake"]
+__all__ = ["HANDSHAKE_VERSION", "HandshakeError", "check_peer", "is_handshake", "summary_of_handshake"]
 
 
 class HandshakeError(NsaCapsError, ValueError):
@@ -42,14 +42,14 @@ def check_peer(
         LayoutMismatchError: the sides differ; the message says in which field, and what reading the pages would do.
         HandshakeError: one of the two is no handshake that this release understands.
     """
-    ours, peer = (_stance(side, name) for side, name in ((mine, "this side's"), (theirs, "the peer's")))
+    ours, peer = (_summary(side, name) for side, name in ((mine, "this side's"), (theirs, "the peer's")))
     groups = groups_of(
-        [Party(ours, names=("this side",)), Party(peer, names=("the peer",))],
-        lambda stance: (stance.format, stance.index_kpool),
+        [Cohort(ours, names=("this side",)), Cohort(peer, names=("the peer",))],
+        lambda summary: (summary.format, summary.index_kpool),
     )
     if len(groups) > 1:
         head = (("The peer means something else by the same bytes; its pages must not be read:", "bad"),)
-        raise LayoutMismatchError(plain([head, *apart_lines(groups)]), groups)
+        raise LayoutMismatchError(plain([head, *mismatch_lines(groups)]), groups)
     return fact_differences(peer, ours)
 
 
@@ -58,7 +58,7 @@ def is_handshake(document: Mapping[str, Any]) -> bool:
     return "fingerprint" in document and "format" in document
 
 
-def stance_of_handshake(document: Mapping[str, Any], where: str) -> Stance:
+def summary_of_handshake(document: Mapping[str, Any], where: str) -> MachineSummary:
     """Return where the sender of a handshake stands.
 
     Raises:
@@ -80,8 +80,8 @@ def stance_of_handshake(document: Mapping[str, Any], where: str) -> Stance:
         text = f"fingerprint is {told.fingerprint!r}, its format has {told.format.fingerprint!r} here"
         raise HandshakeError(f"{where} handshake: {text}: nsa_caps {told.nsa_caps} means something else by it")
     facts = tuple(Fact(name, value) for name, value in told.diagnostics.items())
-    return Stance(told.row, told.format, told.index_kpool, facts=(Fact("nsa_caps", told.nsa_caps), *facts))
+    return MachineSummary(told.row, told.format, told.index_kpool, facts=(Fact("nsa_caps", told.nsa_caps), *facts))
 
 
-def _stance(side: IndexerLayout | Mapping[str, Any], where: str) -> Stance:
-    return stance_of_handshake(side.handshake() if isinstance(side, IndexerLayout) else side, where)
+def _summary(side: IndexerLayout | Mapping[str, Any], where: str) -> MachineSummary:
+    return summary_of_handshake(side.handshake() if isinstance(side, IndexerLayout) else side, where)

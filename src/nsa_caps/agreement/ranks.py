@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nsa_caps.agreement.errors import AgreementError
-from nsa_caps.agreement.mismatch import LayoutMismatchError, Party, apart_lines, groups_of, rank_names
-from nsa_caps.agreement.summary import Stance, stance_of
+from nsa_caps.agreement.mismatch import Cohort, LayoutMismatchError, groups_of, mismatch_lines, rank_names
+from nsa_caps.agreement.summary import MachineSummary, summary_of
 from nsa_caps.base.lines import indented, plain
 from nsa_caps.layout.layout import IndexerLayout, NoUsableLayoutError, select_indexer_layout
 
@@ -73,13 +73,13 @@ def agree(
     wire.roll_call(timeout)
     if wire.all_same(_digest(layout)) and not isinstance(layout, BaseException):
         return layout
-    documents = wire.exchange({"mode": mode, "stance": _stance(layout).to_dict()})
+    documents = wire.exchange({"mode": mode, "summary": _summary(layout).to_dict()})
     parties = tuple(
-        Party(Stance.from_dict(document["stance"], rank_names(ranks)), len(ranks), ranks=ranks)
+        Cohort(MachineSummary.from_dict(document["summary"], rank_names(ranks)), len(ranks), ranks=ranks)
         for document, ranks in documents
     )
     strict = any(document["mode"] == "strict" for document, _ in documents)
-    shared = _shared([party.stance for party in parties])
+    shared = _shared([party.summary for party in parties])
     if strict or shared is None or isinstance(layout, BaseException):
         groups = groups_of(parties, _key)
         cause = layout if isinstance(layout, BaseException) else None
@@ -97,30 +97,30 @@ def _digest(layout: IndexerLayout | BaseException) -> bytes | None:
     return sha256(b"\0".join(fields)).digest()[:_DIGEST]
 
 
-def _key(stance: Stance) -> Hashable:
-    return stance.row, stance.format, stance.index_kpool
+def _key(summary: MachineSummary) -> Hashable:
+    return summary.row, summary.format, summary.index_kpool
 
 
-def _stance(layout: IndexerLayout | BaseException) -> Stance:
+def _summary(layout: IndexerLayout | BaseException) -> MachineSummary:
     if isinstance(layout, BaseException) and not isinstance(layout, NoUsableLayoutError):
         return _failed(layout)
     try:
-        return stance_of(layout.decision)
+        return summary_of(layout.decision)
     # A third party's row may raise when it is asked for a fix, while the other ranks wait for what this one has to say.
     except Exception as error:  # noqa: BLE001 all ranks are told
         return _failed(error)
 
 
-def _failed(error: BaseException) -> Stance:
-    return Stance(None, None, 1, error=f"no layout: {type(error).__name__}: {' '.join(str(error).split())}")
+def _failed(error: BaseException) -> MachineSummary:
+    return MachineSummary(None, None, 1, error=f"no layout: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _shared(stances: Sequence[Stance]) -> tuple[str, PageFormat] | None:
+def _shared(summaries: Sequence[MachineSummary]) -> tuple[str, PageFormat] | None:
     """Return the best row that every machine may use with equal pages, in the order of the first one's table."""
-    if len({stance.index_kpool for stance in stances}) > 1:
+    if len({summary.index_kpool for summary in summaries}) > 1:
         return None
-    for mine in stances[0].rows:
-        others = [stance.row_stance(mine.row) for stance in stances]
+    for mine in summaries[0].rows:
+        others = [summary.row_summary(mine.row) for summary in summaries]
         if mine.format and all(each and each.usable and each.format == mine.format for each in others):
             return mine.row, mine.format
     return None
@@ -137,7 +137,7 @@ def _decide_again(layout: IndexerLayout, shared: tuple[str, PageFormat]) -> Inde
 def _message_lines(groups: tuple[Group, ...], shared: tuple[str, PageFormat] | None, *, strict: bool) -> Iterator[Line]:
     count = sum(group.count for group in groups)
     yield ((f"{count:,} ranks do not agree on the layout of the indexer's pages:", "bad"),)
-    yield from apart_lines(groups)
+    yield from mismatch_lines(groups)
     yield ()
     if shared is not None and strict:
         row, pages = shared

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.reasons import RowVerdict
 
-__all__ = ["Fact", "FactDifference", "RowStance", "Stance", "fact_differences", "stance_of"]
+__all__ = ["Fact", "FactDifference", "MachineSummary", "RowSummary", "fact_differences", "summary_of"]
 
 
 # Beside these no other reason matters, and no change removes them.
@@ -43,7 +43,7 @@ class FactDifference:
 
 
 @dataclass(frozen=True)
-class RowStance:
+class RowSummary:
     """What one machine says of one row.
 
     Attributes:
@@ -64,7 +64,7 @@ class RowStance:
 
 
 @dataclass(frozen=True)
-class Stance:
+class MachineSummary:
     """Where one machine stands.
 
     Attributes:
@@ -79,15 +79,15 @@ class Stance:
     row: str | None
     format: PageFormat | None
     index_kpool: int
-    rows: tuple[RowStance, ...] = ()
+    rows: tuple[RowSummary, ...] = ()
     facts: tuple[Fact, ...] = ()
     error: str | None = None
 
-    def row_stance(self, row: str | None) -> RowStance | None:
+    def row_summary(self, row: str | None) -> RowSummary | None:
         """Return what is said of a row, or None where nothing is."""
         return next((each for each in self.rows if each.row == row), None)
 
-    def field_differences(self, other: Stance) -> Iterator[str]:
+    def field_differences(self, other: MachineSummary) -> Iterator[str]:
         """Return in which fields of the layout this differs from another one, and what that does, a sentence each."""
         if self.format is None or other.format is None:
             return
@@ -103,7 +103,7 @@ class Stance:
         return plain
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any], where: str) -> Stance:
+    def from_dict(cls, document: Mapping[str, Any], where: str) -> MachineSummary:
         """Return what `to_dict` was called on.
 
         Raises:
@@ -113,25 +113,25 @@ class Stance:
         return from_plain(cls, document, where)
 
 
-def stance_of(decision: Decision, error: str | None = None) -> Stance:
+def summary_of(decision: Decision, error: str | None = None) -> MachineSummary:
     """Return where a machine stands, from its decision."""
     fmt = None if decision.chosen is None else decision.verdict(decision.chosen).format
     if fmt is None and error is None:
         error = "no layout: every row is refused or rests on something unknown"
-    return Stance(
+    return MachineSummary(
         row=None if fmt is None else decision.chosen,
         format=fmt,
         index_kpool=decision.request.index_kpool,
-        rows=tuple(_row_stance(decision, verdict) for verdict in decision.verdicts),
+        rows=tuple(_row_summary(decision, verdict) for verdict in decision.verdicts),
         facts=tuple(facts_of(decision.caps, decision.request)),
         error=error,
     )
 
 
-def _row_stance(decision: Decision, verdict: RowVerdict) -> RowStance:
+def _row_summary(decision: Decision, verdict: RowVerdict) -> RowSummary:
     # The search for a fix would find none for what is out of reach.
     fix = None if verdict.out_of_reach else decision.fix(verdict.row)
-    return RowStance(
+    return RowSummary(
         row=verdict.row,
         usable=verdict.format is not None and (verdict.verdict == "met" or decision.chosen == verdict.row),
         format=verdict.format,
@@ -141,7 +141,7 @@ def _row_stance(decision: Decision, verdict: RowVerdict) -> RowStance:
     )
 
 
-def fact_differences(left: Stance, right: Stance) -> tuple[FactDifference, ...]:
+def fact_differences(left: MachineSummary, right: MachineSummary) -> tuple[FactDifference, ...]:
     """Return the facts that both have, and differently."""
     others = {fact.name: fact for fact in right.facts}
     return tuple(

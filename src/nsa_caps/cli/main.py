@@ -19,7 +19,6 @@ from nsa_caps.policy.explain import note_lines, report_lines, supposed_lines, wh
 from nsa_caps.policy.request import Request
 from nsa_caps.probes.probe import BUILT_IN, probe
 from nsa_caps.report.documents import (
-    compare_document,
     matrix_document,
     report_document,
     row_document,
@@ -198,6 +197,7 @@ def _matrix(question: _Question) -> _Answer:
 def _compare(options: SimpleNamespace) -> _Answer:
     """Compare other machines than this one, which is not probed."""
     from nsa_caps.agreement.fleet import compare, fleet_lines, read_machines  # noqa: PLC0415 as above
+    from nsa_caps.report.fleet_document import compare_document  # noqa: PLC0415 as above
 
     if options.source is not None:
         raise UsageError("compare takes its machines as arguments or on stdin, not by --from")

@@ -16,7 +16,7 @@ from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform
 from nsa_caps.probes.plugins import load_plugins
 from nsa_caps.probes.switches import switches
-from nsa_caps.probes.timeout import PATIENCE, bounded, describe
+from nsa_caps.probes.timeout import DEFAULT_TIMEOUT, describe, run_with_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,7 +48,7 @@ def probe(
     engine: str = "sglang",
     probes: Iterable[Probe] | None = None,
     plugins: bool | None = None,
-    patience: float | None = None,
+    timeout: float | None = None,
 ) -> Capabilities:
     """Return what is known of a machine, in milliseconds, importing neither torch, triton nor aiter.
 
@@ -57,7 +57,7 @@ def probe(
         engine: whose switches to read, one of `nsa_caps.switches.ENGINES`.
         probes: the probes to run, instead of the built-in ones.
         plugins: also run those of the entry-point group `nsa_caps.probes`; None: as `NSA_CAPS_PLUGINS` says.
-        patience: seconds that each third party's probe, or its import, is waited for; None: 5. They run in a thread of
+        timeout: seconds that each third party's probe, or its import, is waited for; None: 5. They run in a thread of
             their own, which is left behind where it does not end: nothing can end it.
 
     Never raises on a broken machine: what could not be read is unknown and leaves a note, and so does a probe that
@@ -71,21 +71,21 @@ def probe(
     notes: list[Note] = []
     extras: dict[str, Any] = {}
     for each in BUILT_IN if probes is None else probes:
-        _run(each, host, parts, notes, extras, patience)
+        _run(each, host, parts, notes, extras, timeout)
     resolved, switch_notes = resolve(parts.get("variables", {}), engine)
     if resolved["plugins"].value if plugins is None else plugins:
-        for each in load_plugin_probes(notes, patience):
-            _run(each, host, parts, notes, extras, patience)
+        for each in load_plugin_probes(notes, timeout):
+            _run(each, host, parts, notes, extras, timeout)
         resolved, switch_notes = resolve(parts.get("variables", {}), engine)
     return Capabilities(engine=engine, switches=resolved, notes=(*notes, *switch_notes), extras=extras, **parts)
 
 
-def load_plugin_probes(notes: list[Note], patience: float | None = None) -> list[Probe]:
+def load_plugin_probes(notes: list[Note], timeout: float | None = None) -> list[Probe]:
     """Return the probes of installed third parties; one that does not load leaves a note instead."""
-    return load_plugins(ENTRY_POINTS, notes, patience)
+    return load_plugins(ENTRY_POINTS, notes, timeout)
 
 
-def _ask(each: Probe, host: Host, patience: float | None) -> dict[str, Any]:
+def _ask(each: Probe, host: Host, timeout: float | None) -> dict[str, Any]:
     """Return what a third party's probe finds.
 
     Raises:
@@ -99,7 +99,7 @@ def _ask(each: Probe, host: Host, patience: float | None) -> dict[str, Any]:
         _check(found)
         return found
 
-    return bounded(ask, PATIENCE if patience is None else patience)
+    return run_with_timeout(ask, DEFAULT_TIMEOUT if timeout is None else timeout)
 
 
 def _check(found: Mapping[str, Any]) -> None:
@@ -121,13 +121,13 @@ def _run(
     parts: dict[str, Any],
     notes: list[Note],
     extras: dict[str, Any],
-    patience: float | None,
+    timeout: float | None,
 ) -> None:
     """Add what one probe finds; whatever it does wrong becomes a note that names it."""
     name = getattr(each, "__qualname__", None)
     name = name if isinstance(name, str) else type(each).__qualname__
     try:
-        found = dict(each(host)) if each in BUILT_IN else _ask(each, host, patience)
+        found = dict(each(host)) if each in BUILT_IN else _ask(each, host, timeout)
         notes.extend(found.pop("notes", ()))
         extras.update(found.pop("extras", {}))
     except KeyboardInterrupt:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PATIENCE", "bounded", "describe"]
+__all__ = ["DEFAULT_TIMEOUT", "describe", "run_with_timeout"]
 
-PATIENCE = 5.0
+DEFAULT_TIMEOUT = 5.0
 """Seconds that a third party's probe, or the import of one, is waited for."""
 
 T = TypeVar("T")
 
 
-def bounded(call: Callable[[], T], seconds: float) -> T:
+def run_with_timeout(call: Callable[[], T], seconds: float) -> T:
     """Return what `call` returns and raise what it raises, SystemExit too, if it ends within `seconds`.
 
     It runs in a thread of its own, since nothing else in a process can be waited for with a limit. Python cannot end a

@@ -6,7 +6,6 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps._version import __version__
-from nsa_caps.agreement.mismatch import apart_from
 from nsa_caps.base.serial import to_plain
 from nsa_caps.layout.layout import ForcedRowWarning, NoUsableLayoutError, select_indexer_layout
 from nsa_caps.policy.document import (
@@ -21,9 +20,6 @@ from nsa_caps.policy.document import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nsa_caps.agreement.fleet import Fleet
-    from nsa_caps.agreement.mismatch import Party
-    from nsa_caps.agreement.summary import Stance
     from nsa_caps.policy.changes import Change
     from nsa_caps.policy.decision import Decision
     from nsa_caps.report.matrix import Matrix
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOCUMENT_VERSION",
-    "compare_document",
+    "document_head",
     "matrix_document",
     "report_document",
     "row_document",
@@ -46,7 +42,7 @@ def report_document(decision: Decision) -> dict[str, Any]:
     """Return what `nsa-caps --json` prints: the layout (None: no row), the decision, the smallest fix, the machine."""
     fix = decision.best_fix()
     return {
-        **_head("report"),
+        **document_head("report"),
         "layout": _layout_of(decision),
         "decision": decision_document(decision),
         "smallest_fix": None if fix is None else fix_document(fix),
@@ -66,7 +62,7 @@ def what_if_document(decision: Decision, changes: Iterable[Change], before: Deci
 
 def selfcheck_document(checks: Iterable[SelfCheck]) -> dict[str, Any]:
     """Return what `nsa-caps selfcheck --json` prints: a verdict a row."""
-    return {**_head("selfcheck"), "checks": [check.to_dict() for check in checks]}
+    return {**document_head("selfcheck"), "checks": [check.to_dict() for check in checks]}
 
 
 def row_document(command: str, decision: Decision, row: str, changes: Iterable[Change] = ()) -> dict[str, Any]:
@@ -79,7 +75,7 @@ def row_document(command: str, decision: Decision, row: str, changes: Iterable[C
     """
     verdict, fix = decision.verdict(row), decision.fix(row)
     return {
-        **_head(command),
+        **document_head(command),
         "row": row,
         "answer": decision.chosen == row and not decision.forced,
         "verdict": verdict_document(verdict),
@@ -94,7 +90,7 @@ def row_document(command: str, decision: Decision, row: str, changes: Iterable[C
 def matrix_document(matrix: Matrix) -> dict[str, Any]:
     """Return what `nsa-caps matrix --json` prints: the decision over Triton versions x archs, a cell each."""
     return {
-        **_head("matrix"),
+        **document_head("matrix"),
         "engine": matrix.caps.engine,
         "platform": matrix.caps.platform,
         "aiter": to_plain(matrix.caps.aiter),
@@ -115,44 +111,8 @@ def matrix_document(matrix: Matrix) -> dict[str, Any]:
     }
 
 
-def compare_document(fleet: Fleet) -> dict[str, Any]:
-    """Return what `nsa-caps compare --json` prints: the groups, and what sets each party apart from the largest."""
-    reference = fleet.groups[0].stance
-    return {
-        **_head("compare"),
-        "answer": fleet.shared,
-        "count": fleet.count,
-        "groups": [
-            {
-                "fingerprint": None if group.stance.format is None else group.stance.format.fingerprint,
-                "format": to_plain(group.stance.format),
-                "index_kpool": group.stance.index_kpool,
-                "rows": list(group.rows),
-                "count": group.count,
-                "parties": [_party_document(party, reference) for party in group.parties],
-            }
-            for group in fleet.groups
-        ],
-    }
-
-
-def _party_document(party: Party, reference: Stance) -> dict[str, Any]:
-    apart = apart_from(party.stance, reference)
-    return {
-        "count": party.count,
-        "names": list(party.names),
-        "row": party.stance.row,
-        "error": party.stance.error,
-        "apart": {
-            "fields": list(apart.fields),
-            "reasons": list(apart.reasons),
-            "facts": [{**to_plain(each.left), "instead_of": each.right.value} for each in apart.facts],
-            "fix": list(apart.fix),
-        },
-    }
-
-
-def _head(command: str) -> dict[str, Any]:
+def document_head(command: str) -> dict[str, Any]:
+    """Return the fields that every document begins with."""
     return {"schema_version": DOCUMENT_VERSION, "nsa_caps": __version__, "command": command}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nsa_caps.agreement.mismatch import apart_from, who
+from nsa_caps.agreement.mismatch import mismatch_between, who
 from nsa_caps.base.lines import printable
 from nsa_caps.report.matrix_svg import escaped, fill_of, picture, text_at
 
@@ -54,9 +54,9 @@ def _lines(group: Group, fleet: Fleet) -> Iterator[str]:
     yield who(group.parties)
     if group is fleet.groups[0]:
         return
-    apart = apart_from(group.stance, fleet.groups[0].stance)
+    apart = mismatch_between(group.summary, fleet.groups[0].summary)
     # What a difference does is said in the report; here is room for what it is.
-    yield group.stance.error or "; ".join(field.partition(": ")[0] for field in apart.fields)
+    yield group.summary.error or "; ".join(field.partition(": ")[0] for field in apart.fields)
     why = [*apart.reasons, *map(str, apart.facts)]
     yield from why[:_MOST_REASONS]
     if len(why) > _MOST_REASONS:
