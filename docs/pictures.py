@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps import Capabilities, PageFormat, probe
+from nsa_caps.base.svg import escaped, picture, text_at
 from nsa_caps.pages import TILE
 from nsa_caps.report.matrix import matrix
-from nsa_caps.report.matrix_svg import draw, escaped, picture, text_at
+from nsa_caps.report.matrix_svg import draw
 from nsa_caps.testing import named_machine
 
 if TYPE_CHECKING:

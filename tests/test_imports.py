@@ -191,10 +191,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("base", "page_table"),
     ("capabilities", "pages"),
     ("kernels", "policy", "probes", "switches"),
-    ("layout", "reasons", "requirements", "rows", "selfcheck"),
-    ("agreement", "engines", "testing"),
-    ("__init__", "report"),
-    ("cli",),
+    ("reasons", "requirements", "rows", "selfcheck"),
+    ("layout",),
+    ("agreement", "engines", "report", "testing"),
+    ("__init__", "cli"),
     ("__main__",),
 )
 MOST_FLOORS = 9

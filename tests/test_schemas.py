@@ -32,8 +32,8 @@ from nsa_caps.capabilities.records import SCHEMA_VERSION, AiterSource
 from nsa_caps.cli.main import main
 from nsa_caps.pages import Order, ScaleFormat
 from nsa_caps.policy.changes import Change, ChangeKind
+from nsa_caps.policy.document import DOCUMENT_VERSION
 from nsa_caps.policy.reasons import CODES, Reason, Verdict
-from nsa_caps.report.documents import DOCUMENT_VERSION
 from nsa_caps.testing import GENERATIONS, machine
 
 if TYPE_CHECKING:

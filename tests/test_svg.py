@@ -11,10 +11,11 @@ import pytest
 
 from nsa_caps import Capabilities, Request, probe
 from nsa_caps.base.serial import field_names
+from nsa_caps.base.svg import fill_of
 from nsa_caps.policy.reasons import CODES
 from nsa_caps.policy.rows import ROWS
 from nsa_caps.report.matrix import Matrix, matrix
-from nsa_caps.report.matrix_svg import draw, fill_of
+from nsa_caps.report.matrix_svg import draw
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:

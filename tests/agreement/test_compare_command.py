@@ -308,7 +308,7 @@ def test_the_picture_shows_every_group_by_its_share(
 
 def test_a_fleet_of_many_groups_is_still_a_picture(caps: dict[str, Capabilities]) -> None:
     """Beyond twenty groups the rest is counted."""
-    from nsa_caps.report.fleet_svg import draw_fleet  # noqa: PLC0415 this test's alone
+    from nsa_caps.agreement.picture import draw_fleet  # noqa: PLC0415 this test's alone
 
     machines = [
         (f"{size}", {**select_indexer_layout(caps["new"], Request(page_size=size)).handshake(), "nsa_caps": "<&>"})

@@ -196,14 +196,14 @@ def _matrix(question: _Question) -> _Answer:
 
 def _compare(options: SimpleNamespace) -> _Answer:
     """Compare other machines than this one, which is not probed."""
+    from nsa_caps.agreement.document import compare_document  # noqa: PLC0415 as above
     from nsa_caps.agreement.fleet import compare, fleet_lines, read_machines  # noqa: PLC0415 as above
-    from nsa_caps.report.fleet_document import compare_document  # noqa: PLC0415 as above
 
     if options.source is not None:
         raise UsageError("compare takes its machines as arguments or on stdin, not by --from")
     found = compare(read_machines(options.machines or ["-"], sys.stdin), _request(options), options.engine)
     if options.svg is not None:
-        from nsa_caps.report.fleet_svg import draw_fleet  # noqa: PLC0415 as above
+        from nsa_caps.agreement.picture import draw_fleet  # noqa: PLC0415 as above
 
         _write_picture(options.svg, draw_fleet(found))
     output = compare_document(found) if options.json else fleet_lines(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nsa_caps._version import __version__
 from nsa_caps.base.serial import to_plain
 
 if TYPE_CHECKING:
@@ -12,13 +13,22 @@ if TYPE_CHECKING:
     from nsa_caps.policy.reasons import Reason, RowVerdict
 
 __all__ = [
+    "DOCUMENT_VERSION",
     "change_document",
     "chosen_document",
     "decision_document",
+    "document_head",
     "fix_document",
     "reason_document",
     "verdict_document",
 ]
+
+DOCUMENT_VERSION = 1
+
+
+def document_head(command: str) -> dict[str, Any]:
+    """Return the fields that every document begins with."""
+    return {"schema_version": DOCUMENT_VERSION, "nsa_caps": __version__, "command": command}
 
 
 def decision_document(decision: Decision) -> dict[str, Any]:

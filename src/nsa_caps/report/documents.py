@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps._version import __version__
 from nsa_caps.base.serial import to_plain
 from nsa_caps.layout.layout import ForcedRowWarning, NoUsableLayoutError, select_indexer_layout
 from nsa_caps.policy.document import (
     change_document,
     chosen_document,
     decision_document,
+    document_head,
     fix_document,
     reason_document,
     verdict_document,
@@ -26,16 +26,12 @@ if TYPE_CHECKING:
     from nsa_caps.selfcheck.records import SelfCheck
 
 __all__ = [
-    "DOCUMENT_VERSION",
-    "document_head",
     "matrix_document",
     "report_document",
     "row_document",
     "selfcheck_document",
     "what_if_document",
 ]
-
-DOCUMENT_VERSION = 1
 
 
 def report_document(decision: Decision) -> dict[str, Any]:
@@ -109,11 +105,6 @@ def matrix_document(matrix: Matrix) -> dict[str, Any]:
             for cell in matrix.cells
         ],
     }
-
-
-def document_head(command: str) -> dict[str, Any]:
-    """Return the fields that every document begins with."""
-    return {"schema_version": DOCUMENT_VERSION, "nsa_caps": __version__, "command": command}
 
 
 def _layout_of(decision: Decision) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nsa_caps.agreement.mismatch import mismatch_between, who
 from nsa_caps.base.lines import printable
-from nsa_caps.report.matrix_svg import escaped, fill_of, picture, text_at
+from nsa_caps.base.svg import escaped, fill_of, picture, text_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsa_caps.agreement.mismatch import mismatch_between
 from nsa_caps.base.serial import to_plain
-from nsa_caps.report.documents import document_head
+from nsa_caps.policy.document import document_head
 
 if TYPE_CHECKING:
     from nsa_caps.agreement.fleet import Fleet
