@@ -660,16 +660,6 @@ def test_only_the_probes_that_are_named_run() -> None:
     assert probe(Host.current(), probes=()) == Capabilities(switches=probe(Host.current(), probes=()).switches)
 
 
-def test_a_keyboard_interrupt_is_not_swallowed() -> None:
-    """Who asks the process to stop is heard."""
-
-    def interrupted(_: Host) -> dict[str, Any]:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        found(interrupted)
-
-
 # --- Many at once
 
 

@@ -8,14 +8,24 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nsa_caps import ROWS, Host, probe
+from nsa_caps import ROWS, Host, decide, probe
 from nsa_caps.layout.row_table import row_table
+from nsa_caps.probes import timeout
 from nsa_caps.probes.plugins import load_plugins
+from nsa_caps.probes.timeout import TimeLimit
 from nsa_caps.testing import lay_out_packages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nsa_caps import Capabilities
 
 SOURCES = Path(__file__).parents[1] / "src"
 MODULE = '''
@@ -108,7 +118,7 @@ def test_rows_of_third_parties_come_first() -> None:
 
 def test_a_group_that_nobody_fills() -> None:
     """Without entry points there is nothing to load."""
-    assert load_plugins("nsa_caps.nothing", []) == []
+    assert load_plugins("nsa_caps.nothing", [], TimeLimit()) == []
 
 
 def test_an_engine_gets_the_row_of_a_third_party(plugin: Path, tmp_path: Path) -> None:
@@ -152,3 +162,215 @@ def test_what_a_plugin_prints_is_no_data(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)["extras"] == {"printed": True}
     assert done.stderr.splitlines()[:2] == ["an import that prints", "a probe that prints"]
+
+
+# --- What third parties bring that is broken
+
+
+def put(site: Path, text: str, *groups: str) -> None:
+    """Install a distribution `bad` of one module, whose names stand for entry points of the same names."""
+    information = site / "bad-1.0.dist-info"
+    information.mkdir(parents=True)
+    (site / "nsa_caps_bad.py").write_text("import sys, time\nfrom dataclasses import replace\nimport nsa_caps\n" + text)
+    lines = (f"[nsa_caps.{group}s]\n{group} = nsa_caps_bad:{group}\n" for group in groups)
+    (information / "entry_points.txt").write_text("".join(lines))
+
+
+@pytest.fixture
+def bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Capabilities]:
+    """Return a function that installs a module with a `probe` or a `row` and probes an empty machine with it."""
+
+    def bring(text: str, group: str) -> Capabilities:
+        put(tmp_path / "site", text, group)
+        monkeypatch.syspath_prepend(tmp_path / "site")
+        monkeypatch.delitem(sys.modules, "nsa_caps_bad", raising=False)
+        return probe(Host({"NSA_CAPS_PLUGINS": "1"}, (), {}, "/nowhere"), timeout=0.5)
+
+    return bring
+
+
+NOT_ROWS = {
+    "None": "row = None",
+    "the class": "row = nsa_caps.Row",
+    "a page size that is text": "row = replace(nsa_caps.ROWS[-1], name='bad', page_size='64')",
+    "no page size": "row = replace(nsa_caps.ROWS[-1], name='bad', page_size=0)",
+    "an order of its own": "row = replace(nsa_caps.ROWS[-1], name='bad', order='spiral')",
+    "a name that steers a terminal": "row = replace(nsa_caps.ROWS[-1], name='b\\x1b[31mad')",
+    "a name that is taken": "row = replace(nsa_caps.ROWS[-1], requirements=())",
+    "requirements that are none": "row = replace(nsa_caps.ROWS[-1], name='bad', requirements=(1,))",
+    "a proxy that raises": """
+class Proxy(nsa_caps.Row):
+    def __getattribute__(self, name): raise RuntimeError("lazy")
+row = Proxy.__new__(Proxy)
+""",
+}
+
+
+@pytest.mark.parametrize("text", NOT_ROWS.values(), ids=NOT_ROWS)
+def test_what_is_no_row_is_left_out(bring: Callable[..., Capabilities], text: str) -> None:
+    """An entry point that is no row is a note that names it, and the rows are those without it."""
+    caps, rows = row_table(bring(text, "row"))
+    assert rows == ROWS
+    (note,) = (note for note in caps.notes if note.source == "bad: nsa_caps_bad:row")
+    assert note.text.startswith("is left out: ")
+    assert note.text.isprintable()
+
+
+BAD_REQUIREMENTS = {
+    "raises": "raise ValueError('a bug')",
+    "exits": "sys.exit(7)",
+    "interrupts": "raise KeyboardInterrupt",
+    "never returns": "time.sleep(1000)",
+    "returns a text": "return 'no'",
+    "returns a reason of wrong types": "return nsa_caps.Reason(1, 'unmet', 'a', 'b')",
+    "returns a verdict of its own": "return nsa_caps.Reason('x.bad', 'met', 'a', 'b')",
+    "asks for the layout": "nsa_caps.get_indexer_layout()",
+}
+
+
+@pytest.mark.parametrize("body", BAD_REQUIREMENTS.values(), ids=BAD_REQUIREMENTS)
+def test_a_row_that_fails_when_asked_is_out(
+    bring: Callable[..., Capabilities], monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    """A requirement that does anything but answer puts its row out, by a reason that names it, and nothing else."""
+    monkeypatch.setattr(timeout, "DEFAULT_TIMEOUT", 0.5)
+    text = f"""
+def requirement(caps, request):
+    {body}
+row = replace(nsa_caps.ROWS[-1], name="bad", requirements=(requirement,))
+"""
+    caps, rows = row_table(bring(text, "row"))
+    decision = decide(caps, rows=rows)
+    verdict = decision.verdict("bad")
+    assert (verdict.verdict, {reason.code for reason in verdict.reasons}) == ("unknown", {"plugin.failed"})
+    assert verdict.reasons[0].source == "bad: nsa_caps_bad:row"
+    assert decision.chosen == decide(caps).chosen
+    assert "a third party's row failed" in decision.explain()
+
+
+def test_options_that_raise_put_their_row_out(bring: Callable[..., Capabilities]) -> None:
+    """`logits_options` is called before the row may be chosen."""
+    text = "row = replace(nsa_caps.ROWS[-1], name='bad', requirements=(), logits_options=lambda size: 1 / 0)"
+    caps, rows = row_table(bring(text, "row").replace(platform="cpu", devices=()))
+    (reason,) = decide(caps, rows=rows).verdict("bad").reasons
+    assert (reason.code, "ZeroDivisionError" in reason.observed) == ("plugin.failed", True)
+
+
+def test_a_caveat_that_raises_is_told(bring: Callable[..., Capabilities]) -> None:
+    """A caveat decides nothing, also where it fails."""
+    text = "row = replace(nsa_caps.ROWS[-1], name='bad', requirements=(), caveats=(lambda caps: 1 / 0,))"
+    caps, rows = row_table(bring(text, "row").replace(platform="cpu", devices=()))
+    decision = decide(caps, rows=rows)
+    (text,) = decision.caveats
+    assert (decision.chosen, "ZeroDivisionError" in text, "bad: nsa_caps_bad:row" in text) == ("bad", True, True)
+
+
+def test_a_row_without_a_page_format_is_not_met() -> None:
+    """A row that requires nothing is still out where no page of it can exist."""
+    row = replace(ROWS[-1], name="bad", order="tiles", page_size=8, requirements=())
+    caps = probe(EMPTY).replace(platform="cpu", devices=())
+    (reason,) = decide(caps, rows=(row,)).verdict("bad").reasons
+    assert (reason.code, reason.verdict) == ("page.size", "unmet")
+    (reason,) = decide(caps.replace(platform="rocm", devices=None), rows=(row,)).verdict("bad").reasons
+    assert (reason.code, reason.verdict) == ("device.unknown", "unknown")
+
+
+def test_a_code_of_a_third_party_is_printed(bring: Callable[..., Capabilities]) -> None:
+    """A reason code of a row's own is told like any other."""
+    text = """
+def requirement(caps, request):
+    return nsa_caps.Reason("x.fabric-missing", "unmet", "no fabric", "a fabric")
+row = replace(nsa_caps.ROWS[-1], name="bad", requirements=(requirement,))
+"""
+    caps, rows = row_table(bring(text, "row"))
+    assert "x.fabric-missing: no fabric; needs a fabric" in str(decide(caps, rows=rows).verdict("bad").reasons[0])
+
+
+BAD_PROBES = {
+    "keys of mixed types": "probe = lambda host: {1: 2, 'zzz': 3}",
+    "a proxy that raises": """
+class Proxy:
+    def __getattribute__(self, name): raise RuntimeError("lazy")
+    def __call__(self, host): return {"extras": {"here": 1}}
+probe = Proxy()
+""",
+    "equal to everything, of wrong types": """
+class Same:
+    def __eq__(self, other): return True
+    __hash__ = object.__hash__
+    def __call__(self, host): return {"devices": "gfx942"}
+probe = Same()
+""",
+    "equal to everything, and hangs": """
+class Same:
+    def __eq__(self, other): return True
+    __hash__ = object.__hash__
+    def __call__(self, host): time.sleep(1000)
+probe = Same()
+""",
+    "an error that exits when it is told": """
+class SpeechlessError(Exception):
+    def __str__(self): sys.exit(5)
+def probe(host): raise SpeechlessError
+""",
+    "an import that leaves": "raise GeneratorExit",
+}
+
+
+@pytest.mark.parametrize("text", BAD_PROBES.values(), ids=BAD_PROBES)
+def test_a_probe_that_is_not_what_it_seems(bring: Callable[..., Capabilities], text: str) -> None:
+    """Whatever object an entry point names, what it does wrong is a note, and the machine is the one without it."""
+    caps = bring(text, "probe")
+    assert caps.replace(notes=(), extras={}) == probe(EMPTY).replace(
+        notes=(), variables=caps.variables, switches=caps.switches
+    )
+    assert any("nsa_caps_bad" in note.source or "probe " in note.source for note in caps.notes) != bool(caps.extras)
+
+
+def test_what_a_probe_returned_stays_as_it_was() -> None:
+    """A probe that changes what it returned, afterwards, changes nothing of the capabilities."""
+    kept: dict[str, Any] = {"a": {"b": [1]}}
+    caps = probe(EMPTY, probes=[lambda _: {"extras": kept}])
+    kept["a"]["b"].append(2)
+    assert caps.extras["a"] == {"b": [1]}
+
+
+def test_all_plugins_together_have_one_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of twenty plugins that hang the first takes all the time there is, and the others are named."""
+    for number in range(20):
+        information = tmp_path / f"slow{number}-1.0.dist-info"
+        information.mkdir()
+        (tmp_path / f"nsa_caps_slow{number}.py").write_text("import time\ntime.sleep(1000)\n")
+        (information / "entry_points.txt").write_text(f"[nsa_caps.probes]\nslow = nsa_caps_slow{number}:probe\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    start = time.monotonic()
+    notes = [note for note in probe(EMPTY, plugins=True, timeout=0.3).notes if note.source.startswith("slow")]
+    assert time.monotonic() - start < 3
+    assert ["not asked" in note.text for note in notes] == [False] + [True] * 19
+
+
+def fill(path: Path) -> None:
+    """Put a link to a device that never ends."""
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda path: path.write_bytes(b"[console_scripts]\n\xff\xfe = a:b\n"),
+        lambda path: path.write_text("[nsa_caps.probes]\njust a line\n"),
+        os.mkfifo,
+        fill,
+        Path.mkdir,
+    ],
+    ids=["not UTF-8", "no equals sign", "a pipe", "a device", "a folder"],
+)
+@pytest.mark.usefixtures("plugin")
+def test_another_package_that_is_broken(tmp_path: Path, break_it: Callable[[Path], object]) -> None:
+    """An entry_points.txt that cannot be read takes no other plugin with it, and is named."""
+    information = tmp_path / "site" / "broken-1.0.dist-info"
+    information.mkdir()
+    break_it(information / "entry_points.txt")
+    caps = probe(EMPTY, plugins=True)
+    assert dict(caps.extras) == {"ports": 4}
+    assert [note.source for note in caps.notes if "broken" in note.source] == [str(information / "entry_points.txt")]

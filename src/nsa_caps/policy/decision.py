@@ -14,6 +14,7 @@ from nsa_caps.policy.changes import Change
 from nsa_caps.policy.explain import explain
 from nsa_caps.policy.reasons import Reason, RowVerdict, Verdict
 from nsa_caps.policy.request import Request, RequestError
+from nsa_caps.policy.requirements.common import fp8_dialect
 from nsa_caps.policy.rows import ROWS
 
 if TYPE_CHECKING:
@@ -210,30 +211,35 @@ def _forced_row(caps: Capabilities) -> str:
     return str(switch.value) if switch is not None and switch.value else ""
 
 
-def _page_format(caps: Capabilities, request: Request, row: Row) -> PageFormat | None:
+def _page_format(caps: Capabilities, request: Request, row: Row) -> tuple[PageFormat | None, Reason | None]:
     fp8 = dialect(caps)
     if fp8 is None:
-        return None
+        return None, fp8_dialect(caps, request)
     try:
-        return PageFormat(
+        pages = PageFormat(
             page_size=row.page_size if request.page_size is None else request.page_size,
             order=row.order,
             head_dim=request.head_dim,
             quant_block_size=request.quant_block_size,
             dialect=fp8,
         )
-    except PageFormatError:
-        return None
+    except PageFormatError as error:
+        return None, Reason("page.size", "unmet", str(error), "a page format that can exist", "the request")
+    return pages, None
 
 
 def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVerdict:
     page_size = row.page_size if request.page_size is None else request.page_size
     found = (_allowed(row, request), _not_displaced(row, forced), *(check(caps, request) for check in row.requirements))
     reasons = tuple(reason for reason in found if reason is not None)
+    pages, problem = _page_format(caps, request, row)
+    # The rows here require what a page format needs; a third party's may not.
+    if problem is not None and not reasons:
+        reasons = (problem,)
     verdict: Verdict = "met"
     if reasons:
         verdict = "unmet" if any(reason.verdict == "unmet" for reason in reasons) else "unknown"
-    return RowVerdict(row.name, verdict, page_size, reasons, _page_format(caps, request, row))
+    return RowVerdict(row.name, verdict, page_size, reasons, pages)
 
 
 def _allowed(row: Row, request: Request) -> Reason | None:

@@ -57,6 +57,7 @@ CODES: Mapping[str, str] = MappingProxyType({
     "page.size": "this row takes no pages of this size",
     "request.shape": "this row takes no indexer of this shape",
     "request.shape-unproven": "this row was never compiled for an indexer of this shape",
+    "plugin.failed": "a third party's row failed when it was asked",
 })  # fmt: skip
 
 
@@ -65,7 +66,7 @@ class Reason:
     """One reason against one row.
 
     Attributes:
-        code: what is the matter, a key of `CODES`; never renamed.
+        code: what is the matter, a key of `CODES`, never renamed; third parties' own are such as `x.fabric-missing`.
         verdict: `unmet` or `unknown`.
         observed: what was found.
         required: what the row needs.
@@ -82,8 +83,8 @@ class Reason:
 
     @property
     def summary(self) -> str:
-        """What is the matter, in one sentence."""
-        return CODES[self.code]
+        """What is the matter, in one sentence; of a third party's own code, the code."""
+        return CODES.get(self.code, self.code)
 
     @property
     def fix(self) -> str | None:

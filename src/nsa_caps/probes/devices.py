@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from nsa_caps.capabilities.records import Device, Note
 from nsa_caps.probes.host import UnreadableError
 from nsa_caps.probes.platform import platform
+from nsa_caps.probes.timeout import TimeLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,34 +166,39 @@ def _has_nvidia_driver(host: Host) -> bool:
 def _nvml_gpus(host: Host, notes: list[Note]) -> list[_Gpu] | None:
     """Return NVIDIA's GPUs through nvidia-ml-py; empty: no driver here; None: there is nothing to ask, or it failed."""
     loaded = host.modules.get("pynvml")
-    if loaded is not None:
-        return _ask_nvml(loaded, notes)
-    if not _has_nvidia_driver(host):
+    if loaded is None and not _has_nvidia_driver(host):
         return []
-    if host.is_this_machine and host.find_package("pynvml") is not None:
-        import pynvml  # noqa: PLC0415 18 ms, for machines with an NVIDIA driver only
-
-        return _ask_nvml(pynvml, notes)
+    if loaded is not None or (host.is_this_machine and host.find_package("pynvml") is not None):
+        # A GPU that fell off the bus hangs the driver, and whoever asks it.
+        answer, problem = TimeLimit().call(lambda: _ask_nvml(_pynvml() if loaded is None else loaded))
+        gpus, failure = answer or (None, problem)
+        if failure is not None:
+            notes.append(Note("devices", "NVML", failure))
+        return gpus
     text = "an NVIDIA driver is loaded; its GPUs are told by nvidia-ml-py, which is not installed"
     notes.append(Note("devices", "pynvml", text))
     return None
 
 
-def _ask_nvml(nvml: Any, notes: list[Note]) -> list[_Gpu] | None:
+def _pynvml() -> Any:
+    import pynvml  # noqa: PLC0415 18 ms, for machines with an NVIDIA driver only
+
+    return pynvml
+
+
+def _ask_nvml(nvml: Any) -> tuple[list[_Gpu] | None, str | None]:
+    """Return NVIDIA's GPUs, or None and what NVML says is wrong."""
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
         absent = getattr(nvml, "NVMLError_LibraryNotFound", None), getattr(nvml, "NVMLError_DriverNotLoaded", None)
-        if isinstance(error, tuple(kind for kind in absent if kind is not None)):
-            return []
-        notes.append(Note("devices", "NVML", str(error)))
-        return None
+        is_absent = isinstance(error, tuple(kind for kind in absent if kind is not None))
+        return ([], None) if is_absent else (None, str(error))
     try:
         handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
-        return [_nvidia_gpu(nvml, index, handle) for index, handle in enumerate(handles)]
+        return [_nvidia_gpu(nvml, index, handle) for index, handle in enumerate(handles)], None
     except nvml.NVMLError as error:
-        notes.append(Note("devices", "NVML", str(error)))
-        return None
+        return None, str(error)
     finally:
         # A library left initialised would go into every forked child.
         nvml.nvmlShutdown()

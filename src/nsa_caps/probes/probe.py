@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
 from nsa_caps.capabilities.records import Capabilities, Note
@@ -16,12 +16,12 @@ from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform
 from nsa_caps.probes.plugins import load_plugins
 from nsa_caps.probes.switches import switches
-from nsa_caps.probes.timeout import DEFAULT_TIMEOUT, describe, run_with_timeout
+from nsa_caps.probes.timeout import TimeLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["BUILT_IN", "ENTRY_POINTS", "Probe", "load_plugin_probes", "probe"]
+__all__ = ["BUILT_IN", "ENTRY_POINTS", "Probe", "probe"]
 
 ENTRY_POINTS = "nsa_caps.probes"
 
@@ -37,9 +37,12 @@ class Probe(Protocol):
         """Return what was found; raise nothing that a note can tell."""
 
 
-BUILT_IN: tuple[Probe, ...] = (platform, devices, switches, packages, aiter_source, aot_bundle)
+# Variables first: where a file system does not answer, they are still known.
+BUILT_IN: tuple[Probe, ...] = (switches, platform, devices, packages, aiter_source, aot_bundle)
 # `switches` are resolved from `variables` below; the rest is this release's, not a probe's.
 _SETTABLE = frozenset(field_names(Capabilities)) - {"engine", "switches", "schema_version"}
+# Seconds that this library's own probes are waited for: a file system that takes 50 ms a call is still read.
+_OWN_TIMEOUT = 15.0
 
 
 def probe(
@@ -57,87 +60,82 @@ def probe(
         engine: whose switches to read, one of `nsa_caps.switches.ENGINES`.
         probes: the probes to run, instead of the built-in ones.
         plugins: also run those of the entry-point group `nsa_caps.probes`; None: as `NSA_CAPS_PLUGINS` says.
-        timeout: seconds that each third party's probe, or its import, is waited for; None: 5. They run in a thread of
-            their own, which is left behind where it does not end: nothing can end it.
+        timeout: seconds that third parties' probes, and their imports, are waited for, all of them together; None: 5.
+            They run in threads of their own; one that does not end is left behind: nothing can end it.
 
     Never raises on a broken machine: what could not be read is unknown and leaves a note, and so does a probe that
-    fails.
+    fails. What the engine's own signal handlers raise meanwhile reaches the engine.
 
     Raises:
         UnknownEngineError: the engine has no switches here.
     """
     host = Host.current() if host is None else host
-    parts: dict[str, Any] = {}
-    notes: list[Note] = []
-    extras: dict[str, Any] = {}
+    found = _Found({}, [], {})
+    own, third_party = TimeLimit(_OWN_TIMEOUT), TimeLimit(timeout)
     for each in BUILT_IN if probes is None else probes:
-        _run(each, host, parts, notes, extras, timeout)
-    resolved, switch_notes = resolve(parts.get("variables", {}), engine)
+        if any(each is known for known in BUILT_IN):
+            found.add_own(each, host, own)
+        else:
+            found.add_third_party(each, host, third_party)
+    resolved, switch_notes = resolve(found.parts.get("variables", {}), engine)
     if resolved["plugins"].value if plugins is None else plugins:
-        for each in load_plugin_probes(notes, timeout):
-            _run(each, host, parts, notes, extras, timeout)
-        resolved, switch_notes = resolve(parts.get("variables", {}), engine)
-    return Capabilities(engine=engine, switches=resolved, notes=(*notes, *switch_notes), extras=extras, **parts)
-
-
-def load_plugin_probes(notes: list[Note], timeout: float | None = None) -> list[Probe]:
-    """Return the probes of installed third parties; one that does not load leaves a note instead."""
-    return load_plugins(ENTRY_POINTS, notes, timeout)
-
-
-def _ask(each: Probe, host: Host, timeout: float | None) -> dict[str, Any]:
-    """Return what a third party's probe finds.
-
-    Raises:
-        SnapshotError: a field is not of its type, or an extra is no JSON value.
-        TimeoutError: it does not end.
-        Exception: whatever it raises.
-    """
-
-    def ask() -> dict[str, Any]:
-        found = dict(each(host))
-        _check(found)
-        return found
-
-    return run_with_timeout(ask, DEFAULT_TIMEOUT if timeout is None else timeout)
-
-
-def _check(found: Mapping[str, Any]) -> None:
-    """Refuse what a third party's probe returns of the wrong type.
-
-    Raises:
-        SnapshotError: a field is not of its type, or an extra is no JSON value.
-    """
-    part = {name: value for name, value in found.items() if name in {*_SETTABLE, "notes", "extras"}}
-    from_plain(Capabilities, to_plain(part))
-    extras = part.get("extras", {})
-    if json.loads(json.dumps(extras, allow_nan=False)) != extras:
-        raise SnapshotError("extras: needs JSON values")
-
-
-def _run(
-    each: Probe,
-    host: Host,
-    parts: dict[str, Any],
-    notes: list[Note],
-    extras: dict[str, Any],
-    timeout: float | None,
-) -> None:
-    """Add what one probe finds; whatever it does wrong becomes a note that names it."""
-    name = getattr(each, "__qualname__", None)
-    name = name if isinstance(name, str) else type(each).__qualname__
-    try:
-        found = dict(each(host)) if each in BUILT_IN else _ask(each, host, timeout)
-        notes.extend(found.pop("notes", ()))
-        extras.update(found.pop("extras", {}))
-    except KeyboardInterrupt:
-        raise
-    # A third party's SystemExit must not end the engine, nor its CancelledError its event loop.
-    except BaseException as error:  # noqa: BLE001 a probe may fail in any way, and none is fatal
-        notes.append(Note(name, f"probe {name}", f"failed with {describe(error)}"))
-        return
-    notes.extend(
-        Note(name, f"probe {name}", f"returned {field!r}, which is no field that a probe may set")
-        for field in sorted(found.keys() - _SETTABLE)
+        for _, loaded in load_plugins(ENTRY_POINTS, found.notes, third_party):
+            found.add_third_party(loaded, host, third_party)
+        resolved, switch_notes = resolve(found.parts.get("variables", {}), engine)
+    return Capabilities(
+        engine=engine, switches=resolved, notes=(*found.notes, *switch_notes), extras=found.extras, **found.parts
     )
-    parts.update({field: value for field, value in found.items() if field in _SETTABLE})
+
+
+class _Found(NamedTuple):
+    """What the probes found so far; whatever one does wrong becomes a note that names it."""
+
+    parts: dict[str, Any]
+    notes: list[Note]
+    extras: dict[str, Any]
+
+    def add_own(self, each: Probe, host: Host, limit: TimeLimit) -> None:
+        fields, problem = limit.call(lambda: dict(each(host)), or_here=True)
+        self._add(str(getattr(each, "__qualname__", each)), fields, problem)
+
+    def add_third_party(self, each: Probe, host: Host, limit: TimeLimit) -> None:
+        name, _ = limit.call(lambda: _name(each))
+        name = type(each).__qualname__ if name is None else name
+        fields, problem = limit.call(lambda: _ask(name, each, host))
+        self._add(name, fields, problem)
+
+    def _add(self, name: str, fields: dict[str, Any] | None, problem: str | None) -> None:
+        if fields is None:
+            self.notes.append(Note(name, f"probe {name}", f"failed with {problem}"))
+            return
+        self.notes.extend(fields.pop("notes", ()))
+        self.extras.update(fields.pop("extras", {}))
+        self.parts.update(fields)
+
+
+def _name(each: Probe) -> str:
+    """Return what a third party's probe is called; a proxy may answer with anything, or raise."""
+    name = getattr(each, "__qualname__", None)
+    return str(name) if isinstance(name, str) else type(each).__qualname__
+
+
+def _ask(name: str, each: Probe, host: Host) -> dict[str, Any]:
+    """Return what a third party's probe finds, as plain values that nothing of its own comes along with.
+
+    Raises:
+        SnapshotError: a field is not of its type, or an extra is no JSON value.
+        Exception: whatever the probe raises.
+    """
+    found = dict(each(host))
+    part = {field: found[field] for field in (*_SETTABLE, "notes", "extras") if field in found}
+    plain = json.loads(json.dumps(to_plain(part), allow_nan=False))
+    record = from_plain(Capabilities, plain)
+    extras = part.get("extras", {})
+    if plain.get("extras", {}) != extras:
+        raise SnapshotError("extras: needs JSON values")
+    strange = sorted(repr(field) for field in found if field not in part)
+    notes = [
+        Note(name, f"probe {name}", f"returned {field}, which is no field that a probe may set") for field in strange
+    ]
+    fields = {field: getattr(record, field) for field in part}
+    return {**fields, "notes": (*fields.get("notes", ()), *notes)}

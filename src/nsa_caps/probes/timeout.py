@@ -1,53 +1,106 @@
-"""Third parties' code, waited for no longer than a while."""
+"""Calls that are waited for no longer than a while, in a thread of their own.
+
+What such a call raises is its own. What a signal handler raises reaches whoever waits, in the thread that Python runs
+handlers in: an engine's SIGTERM, Ctrl-C or watchdog is never taken for a probe's failure.
+"""
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
+from _thread import allocate_lock, start_new_thread
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DEFAULT_TIMEOUT", "describe", "run_with_timeout"]
+__all__ = ["DEFAULT_TIMEOUT", "TimeLimit", "describe", "is_within_call"]
 
 DEFAULT_TIMEOUT = 5.0
-"""Seconds that a third party's probe, or the import of one, is waited for."""
+"""Seconds that third parties' probes, rows and their imports are waited for, all of them together."""
+
+_LONGEST_TEXT = 1000
 
 T = TypeVar("T")
 
+_here = threading.local()
 
-def run_with_timeout(call: Callable[[], T], seconds: float) -> T:
-    """Return what `call` returns and raise what it raises, SystemExit too, if it ends within `seconds`.
 
-    It runs in a thread of its own, since nothing else in a process can be waited for with a limit. Python cannot end a
-    thread: one that hangs stays, as a daemon that keeps no process from ending, with whatever locks it holds.
+class TimeLimit:
+    """Seconds that some calls may take, all of them together."""
 
-    Raises:
-        TimeoutError: it did not end.
-    """
-    ended: list[tuple[T, None] | tuple[None, BaseException]] = []
+    def __init__(self, seconds: float | None = None) -> None:
+        """Take the seconds; None: `DEFAULT_TIMEOUT`."""
+        self._seconds = self._left = DEFAULT_TIMEOUT if seconds is None else seconds
 
-    def run() -> None:
+    def call(
+        self, call: Callable[[], T], *, charged: bool = True, or_here: bool = False
+    ) -> tuple[T | None, str | None]:
+        """Return what `call` returns and None, or None and what went wrong, in words; raise nothing of its own.
+
+        Python cannot end a thread: a call that hangs stays, as a daemon that keeps no process from ending, with
+        whatever locks it holds.
+
+        Args:
+            call: what to call.
+            charged: its time counts even where it ends; one that does not end takes all that is left in any case.
+            or_here: call it in this thread where no other can be started: at the interpreter's end, or out of memory.
+        """
+        if or_here and sys.is_finalizing():
+            return _call_here(call)
+        if not self._left > 0:
+            return None, f"not asked: the {self._seconds:g} s for all of them together were up"
+        found: list[T] = []
+        problem: list[str] = []
+        # Not threading.Thread: it holds a lock while it starts, for which a signal handler that asks would wait for
+        # ever, in the thread that holds it.
+        ended = allocate_lock()
+        ended.acquire()
+
+        def run() -> None:
+            try:
+                # As threading.Thread does, for debuggers and coverage.
+                if trace := threading.gettrace():
+                    sys.settrace(trace)
+                _here.is_call = True
+                found.append(call())
+            except BaseException as error:  # noqa: BLE001 no signal handler runs here: whatever it is, it is the call's
+                problem.append(describe(error))
+            finally:
+                ended.release()
+
+        start = time.monotonic()
         try:
-            ended.append((call(), None))
-        except BaseException as error:  # noqa: BLE001 it is raised again, where it is waited for
-            ended.append((None, error))
+            start_new_thread(run, ())
+        except RuntimeError as error:
+            return _call_here(call) if or_here else (None, f"no thread to wait for it in: {error}")
+        is_over = ended.acquire(timeout=max(0.0, min(self._left, threading.TIMEOUT_MAX)))
+        if not is_over:
+            self._left = 0.0
+            text = f"TimeoutError: no answer within {self._seconds:g} s; its thread cannot be ended and was left behind"
+            return None, text
+        if charged:
+            self._left -= time.monotonic() - start
+        return (None, problem[0]) if problem else (found[0], None)
 
-    thread = threading.Thread(target=run, name="nsa_caps plugin", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not ended:
-        raise TimeoutError(f"no answer within {seconds:g} s; its thread cannot be ended and was left behind")
-    value, error = ended[0]
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]  # without an error it is call's own
+
+def _call_here(call: Callable[[], T]) -> tuple[T | None, str | None]:
+    try:
+        return call(), None
+    except Exception as error:  # noqa: BLE001 as in a thread of its own
+        return None, describe(error)
+
+
+def is_within_call() -> bool:
+    """Return whether this thread is one that a `TimeLimit` waits for."""
+    return getattr(_here, "is_call", False)
 
 
 def describe(error: BaseException) -> str:
-    """Return an error's type and text; a third party's may fail to tell its own."""
+    """Return an error's type and text, cut where it is long; a third party's may fail to tell its own."""
     try:
-        text = str(error)
-    except Exception as second:  # noqa: BLE001 whatever it fails with is what there is to tell
-        text = f"whose text is a {type(second).__name__}"
-    return f"{type(error).__name__}: {text}"
+        text = f"{type(error).__name__}: {error}"
+    except BaseException as second:  # noqa: BLE001 whatever it fails with is what there is to tell
+        text = f"{type(error).__name__}, whose text is a {type(second).__name__}"
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
