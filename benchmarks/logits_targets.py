@@ -3,8 +3,8 @@
     python benchmarks/logits_targets.py [--fp8] [gfx942 sm_90 ...]
 
 prints one JSON object a variant and target: the compiler's error, or null, and whether the machine code multiplies fp8
-matrices. `--fp8` leaves out all variants but those that ask for it; the ones that get it are the entries of `FP8_DOTS`
-in `portable_logits_tuning.py`, for the Triton that ran. Another Triton is asked by putting it before the installed one
+matrices. `--fp8` leaves out all variants but those that ask for it; the ones that get it are `fp8_product` in
+`nsa_caps/archs.py`, for the Triton that ran. Another Triton is asked by putting it before the installed one
 on PYTHONPATH. Compiling needs no GPU, but not the interpreter either: unset TRITON_INTERPRET. Before 3.5 Triton brings
 no linker for AMD: TRITON_HIP_LLD_PATH must name an ld.lld.
 """
@@ -20,12 +20,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from nsa_caps.archs import ARCHS
 from nsa_caps.kernels.portable.logits import _logits_kernel
 
-TARGETS = (
-    *("gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1151", "gfx1200", "gfx1201", "gfx1250"),
-    *("sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120"),
-)
+TARGETS = tuple(arch.name for arch in ARCHS.values() if arch.triton is not None)
 POINTERS = {
     "q": "*u8",
     "cache": "*u8",

@@ -297,22 +297,28 @@ def deepgemm_runs(machine: Machine) -> bool:
     """DeepGEMM on flat pages of 64."""
     if machine.platform != "cuda" or not machine.deep_gemm or not machine.archs:
         return False
-    takes_all = all(arch == "sm_90" or arch[:-1] in ("sm_10", "sm_12") for arch in machine.archs)
+    takes_all = set(machine.archs) <= {"sm_90", "sm_100", "sm_103", "sm_120"}
     # Its store and gather are Triton's.
-    stores = triton_version(machine) is not None and base_release(machine) >= Version("3.3")
+    stores = triton_version(machine) is not None and base_release(machine) >= lowest_triton(machine)
     return takes_all and stores and machine.page_size in (None, 64)
 
 
 PORTABLE_ARCHS = {"gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1250"} | RDNA_ARCHS
+PORTABLE_ARCHS |= {f"sm_{sm}" for sm in (80, 86, 87, 89, 90, 100, 103, 107, 110, 120, 121)}
+LATE_ARCHS = {"gfx1250": "3.6", "sm_103": "3.6", "sm_107": "3.9", "sm_110": "3.7.1", "sm_121": "3.6"}
+
+
+def lowest_triton(machine: Machine) -> Version:
+    """The Triton that compiles for every GPU here."""
+    return max(Version(LATE_ARCHS.get(arch, "3.3")) for arch in machine.archs or ())
 
 
 def portable_runs(machine: Machine) -> bool:
-    """This library's Triton kernels, compiled for AMD's GPUs from gfx90a and NVIDIA's from sm_80 on, gfx1250 late."""
+    """This library's Triton kernels, on the GPUs that they were compiled for, by a Triton that does so."""
     if machine.platform not in ("rocm", "cuda") or not machine.archs or not one_dialect(machine):
         return False
-    lowest = Version("3.6" if "gfx1250" in machine.archs else "3.3")
-    if not machine.torch or triton_version(machine) is None or base_release(machine) < lowest:
+    if not machine.torch or triton_version(machine) is None or base_release(machine) < lowest_triton(machine):
         return False
     if machine.page_size not in (None, 1, 16, 32, 64, 128, 256):
         return False
-    return all(arch in PORTABLE_ARCHS or (arch[:3] == "sm_" and int(arch[3:]) >= 80) for arch in machine.archs)
+    return set(machine.archs) <= PORTABLE_ARCHS

@@ -10,7 +10,7 @@ import pytest
 from nsa_caps import Capabilities, Host, Package, Request, decide, probe
 from nsa_caps.base.lines import plain
 from nsa_caps.cli.main import main
-from nsa_caps.report.matrix import ARCHS, TRITON_VERSIONS, Matrix, matrix, matrix_lines
+from nsa_caps.report.matrix import SHOWN_ARCHS, TRITON_VERSIONS, Matrix, matrix, matrix_lines
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_a_cell_is_what_a_machine_of_its_kind_is_told(
     tmp_path: Path, platform: Platform, best: str, generation: str | None
 ) -> None:
     """Each cell holds what is decided on a machine laid out with that Triton and that GPU."""
-    archs = ARCHS[platform]
+    archs = SHOWN_ARCHS[platform]
     found = matrix(probe(laid_out(tmp_path / "start", archs[1], "3.6.0", platform, generation)))
     assert (found.best_row, found.triton_versions, found.archs) == (best, TRITON_VERSIONS, archs)
     expected = {}
@@ -67,11 +67,11 @@ def test_the_installed_triton_and_the_visible_gpus_are_among_them(tmp_path: Path
     """What this machine has is in the table and marked, in its place by version."""
     found = matrix(probe(laid_out(tmp_path, "gfx1100", "3.5.1+rocm7.2.4.gita272dfa8")))
     assert found.triton_versions[2:5] == ("3.5.1", "3.5.1+rocm7.2.4.gita272dfa8", "3.6.0")
-    assert found.archs == (*ARCHS["rocm"], "gfx1100")
+    assert found.archs == (*SHOWN_ARCHS["rocm"], "gfx1100")
     assert found.starred("gfx1100") == "gfx1100*"
     assert found.starred("gfx942") == "gfx942"
     text = plain(matrix_lines(found)).splitlines()
-    assert text[2].split() == ["Triton", *ARCHS["rocm"], "gfx1100*"]
+    assert text[2].split() == ["Triton", *SHOWN_ARCHS["rocm"], "gfx1100*"]
     assert [line.split()[0] for line in text[3:10]] == [found.starred(version) for version in found.triton_versions]
 
 
@@ -117,7 +117,7 @@ def test_the_text_explains_every_letter(tmp_path: Path) -> None:
 def test_a_machine_of_no_gpu_vendor_is_shown_all_archs(tmp_path: Path) -> None:
     """Where torch is built for no GPU, no arch is left out, and each comes with the torch that it needs."""
     found = matrix(probe(machine(tmp_path, platform="cpu")))
-    assert found.archs == (*ARCHS["rocm"], *ARCHS["cuda"])
+    assert found.archs == (*SHOWN_ARCHS["rocm"], *SHOWN_ARCHS["cuda"])
     assert {cell.chosen for cell in found.cells} == {"portable", "reference"}
 
 

@@ -43,9 +43,9 @@ def amd(
     )
 
 
-def nvidia(*archs: str) -> Capabilities:
+def nvidia(*archs: str, triton: str = "3.6.0") -> Capabilities:
     """Return an NVIDIA machine with DeepGEMM."""
-    return capabilities(Machine(platform="cuda", archs=archs, triton="3.6.0", deep_gemm=True))
+    return capabilities(Machine(platform="cuda", archs=archs, triton=triton, deep_gemm=True))
 
 
 def reason(decision: Decision, row: str, code: str) -> Reason:
@@ -141,12 +141,22 @@ def met_rows(caps: Capabilities, request: Request | None = None) -> set[str]:
 
 
 def test_the_compute_capabilities_that_a_row_takes() -> None:
-    """DeepGEMM takes sm_90, sm_10x and sm_12x; our own kernels sm_80 and all after it; plain torch any."""
+    """DeepGEMM takes what it has kernels for, our own kernels what they were compiled for; plain torch takes any."""
     for sm in range(50, 140):
-        rows = met_rows(nvidia(f"sm_{sm}"))
-        assert ("deepgemm" in rows) == (sm == 90 or sm // 10 in (10, 12)), sm
-        assert ("portable" in rows) == (sm >= 80), sm
+        rows = met_rows(nvidia(f"sm_{sm}", triton="3.9.0"))
+        assert ("deepgemm" in rows) == (sm in (90, 100, 103, 120)), sm
+        assert ("portable" in rows) == (sm in (80, 86, 87, 89, 90, 100, 103, 107, 110, 120, 121)), sm
         assert "reference" in rows
+
+
+def test_the_highest_floor_of_all_gpus_counts() -> None:
+    """Two GPUs that need different Tritons are judged alike in either order."""
+    for archs in (("sm_103", "sm_110"), ("sm_110", "sm_103")):
+        assert "portable" not in met_rows(nvidia(*archs, triton="3.6.0"))
+        assert (
+            reason(decide(nvidia(*archs, triton="3.6.0")), "portable", "triton.too-old").required == "Triton >= 3.7.1"
+        )
+        assert "portable" in met_rows(nvidia(*archs, triton="3.7.1"))
 
 
 def gpus(*archs: str) -> Capabilities:

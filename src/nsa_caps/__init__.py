@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nsa_caps import reasons, rows, switches  # noqa: F401 public paths, there without an import of their own
 from nsa_caps._version import __version__
 from nsa_caps.base.serial import SnapshotError
 from nsa_caps.capabilities.records import AiterSource, AotBundle, AotKernel, Capabilities, Device, Note, Package, Switch

@@ -1,10 +1,112 @@
-"""What is known of each GPU architecture."""
+"""What is known of each GPU architecture: one record each, and where it is from.
+
+A GPU that is not here is not known: no row of kernels is promised for it. To add one, add its record; every rule on
+architectures reads this table. Versions of Triton are the lowest that compiled, each tried with real wheels.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-__all__ = ["Dialect"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
+__all__ = ["ARCHS", "Arch", "Dialect", "Vendor", "dialect_of"]
 
 Dialect = Literal["e4m3fn", "e4m3fnuz"]
+Vendor = Literal["amd", "hygon", "nvidia"]
+
+# Hardware without fp8 matrix products multiplies in fp16: slower, and equal in what it chooses.
+_COMPILED = "compiled: tests/kernels"
+_MEASURED = "compiled: tests/kernels; aiter's kernels: tests/real_aiter/compiles.json"
+_RUN = "run on H100 and H200: docs/performance.md"
+_TRITON = "Triton compiles for sm_80 and later"
+
+
+class Arch(NamedTuple):
+    """One GPU architecture.
+
+    Attributes:
+        name: as the driver has it, such as `gfx942` or `sm_90`.
+        vendor: who makes it; Hygon's DCU is a HIP build of torch and not AMD.
+        source: where the record is from: what was compiled, run or measured.
+        dialect: the fp8 dialect of its index keys.
+        triton: the lowest Triton that this library's kernels compile with; None: with none.
+        fp8_product: the lowest Triton that multiplies fp8 matrices by instructions of its own; None: none does.
+        fp8_type: Triton has an fp8 type there, as aiter's kernels need.
+        plain: the lowest Triton that aiter's plain kernel compiles with; None: not known to compile.
+        gluon: the lowest Triton that aiter's gluon kernels compile with, beyond what aiter's own gate asks for.
+        mfma: the version of its matrix instructions, which aiter's gluon kernels are written for.
+        deep_gemm: the part of DeepGEMM's file names for it, such as `sm90`; None: DeepGEMM has no kernel for it.
+        tested: the test suite compiles for it.
+        shown: `nsa-caps matrix` has a column for it.
+    """
+
+    name: str
+    vendor: Vendor
+    source: str
+    dialect: Dialect = "e4m3fn"
+    triton: str | None = None
+    fp8_product: str | None = None
+    fp8_type: bool = True
+    plain: str | None = None
+    gluon: str | None = None
+    mfma: str | None = None
+    deep_gemm: str | None = None
+    tested: bool = False
+    shown: bool = False
+
+    @property
+    def platform(self) -> Literal["cuda", "rocm"]:
+        """What torch is built for on it."""
+        return "cuda" if self.vendor == "nvidia" else "rocm"
+
+
+_ALL = (
+    Arch("gfx908", "amd", "no fp8 type in Triton", fp8_type=False),
+    Arch("gfx90a", "amd", _COMPILED, triton="3.3.0", fp8_type=False, tested=True, shown=True),
+    Arch("gfx940", "amd", "the ISA is gfx942's; not compiled for", dialect="e4m3fnuz"),
+    Arch("gfx941", "amd", "the ISA is gfx942's; not compiled for", dialect="e4m3fnuz"),
+    Arch("gfx942", "amd", _MEASURED, dialect="e4m3fnuz", triton="3.3.0", fp8_product="3.3.0", plain="3.2.0", mfma="3",
+        tested=True, shown=True),
+    Arch("gfx950", "amd", _MEASURED, triton="3.3.0", fp8_product="3.3.0", plain="3.3.0", mfma="4",
+        tested=True, shown=True),
+    Arch("gfx1100", "amd", _MEASURED, triton="3.3.0", plain="3.5.0", tested=True),
+    Arch("gfx1101", "amd", _MEASURED, triton="3.3.0", plain="3.6.0"),
+    Arch("gfx1102", "amd", _MEASURED, triton="3.3.0", plain="3.6.0"),
+    Arch("gfx1103", "amd", _COMPILED, triton="3.3.0"),
+    Arch("gfx1150", "amd", _COMPILED, triton="3.3.0"),
+    Arch("gfx1151", "amd", _MEASURED, triton="3.3.0", plain="3.5.0", tested=True, shown=True),
+    Arch("gfx1152", "amd", _COMPILED, triton="3.3.0"),
+    Arch("gfx1153", "amd", _COMPILED, triton="3.3.0"),
+    Arch("gfx1200", "amd", _MEASURED, triton="3.3.0", fp8_product="3.4.0", plain="3.4.0", tested=True),
+    Arch("gfx1201", "amd", _MEASURED, triton="3.3.0", fp8_product="3.4.0", plain="3.6.0"),
+    Arch("gfx1250", "amd", _MEASURED, triton="3.6.0", fp8_product="3.7.0", gluon="3.7.0", tested=True, shown=True),
+    Arch("gfx928", "hygon", "Hygon's DCU: no Triton of its own here", fp8_type=False),
+    Arch("gfx936", "hygon", "Hygon's DCU: no Triton of its own here", fp8_type=False),
+    Arch("gfx938", "hygon", "Hygon's DCU: no Triton of its own here", fp8_type=False),
+    Arch("sm_70", "nvidia", _TRITON),
+    Arch("sm_75", "nvidia", _TRITON),
+    Arch("sm_80", "nvidia", _COMPILED, triton="3.3.0", tested=True, shown=True),
+    Arch("sm_86", "nvidia", _COMPILED, triton="3.3.0"),
+    Arch("sm_87", "nvidia", _COMPILED, triton="3.3.0"),
+    Arch("sm_89", "nvidia", _COMPILED, triton="3.3.0", fp8_product="3.3.0"),
+    Arch("sm_90", "nvidia", _RUN, triton="3.3.0", fp8_product="3.3.0", deep_gemm="sm90", tested=True, shown=True),
+    Arch("sm_100", "nvidia", _COMPILED, triton="3.3.0", fp8_product="3.3.0", deep_gemm="sm100", tested=True,
+        shown=True),
+    Arch("sm_103", "nvidia", _COMPILED, triton="3.6.0", fp8_product="3.6.0", deep_gemm="sm100"),
+    Arch("sm_107", "nvidia", _COMPILED, triton="3.9.0"),
+    Arch("sm_110", "nvidia", _COMPILED, triton="3.7.1"),
+    Arch("sm_120", "nvidia", _COMPILED, triton="3.3.0", fp8_product="3.5.0", deep_gemm="sm120", shown=True),
+    Arch("sm_121", "nvidia", _COMPILED, triton="3.6.0"),
+)  # fmt: skip
+
+ARCHS: Mapping[str, Arch] = MappingProxyType({arch.name: arch for arch in _ALL})
+"""Every architecture that anything is known of, by name."""
+
+
+def dialect_of(arch: str) -> Dialect:
+    """Return the fp8 dialect of a GPU's keys: one that is not known is of a later family than gfx94x, e4m3fn."""
+    known = ARCHS.get(arch)
+    return "e4m3fn" if known is None else known.dialect

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from nsa_caps.archs import ARCHS
 from nsa_caps.kernels import reference_logits
 from nsa_caps.kernels.arguments import KernelArgumentError
 from nsa_caps.kernels.portable.logits import logits
-from nsa_caps.kernels.portable.tuning import FP8_DOTS, Tuning, has_fp8_dot
+from nsa_caps.kernels.portable.tuning import Tuning, has_fp8_dot
 from nsa_caps.pages import Order, PageFormat
 from tests.kernels.logits_cases import Case, assert_scores, make_case
 from tests.kernels.targets import TARGETS
@@ -185,7 +186,7 @@ def test_every_variant_compiles(target: str, tmp_path: Path) -> None:
     assert len(plain) >= 9
     assert [line for line in plain if line["error"]] == []
     multiplied = {line["variant"].removeprefix("fp8 ") for line in lines if line["fp8"]}
-    assert multiplied == set(FP8_DOTS.get(target, {}))
+    assert multiplied == ({ARCHS[target].dialect} if ARCHS[target].fp8_product else set())
 
 
 def test_fp8_products_begin_with_a_triton_version() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from nsa_caps.archs import dialect_of
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
 
 if TYPE_CHECKING:
@@ -334,10 +335,10 @@ class Capabilities:
 
 
 def dialect(caps: Capabilities) -> Dialect | None:
-    """Return the fp8 dialect of the visible GPUs: e4m3fnuz on gfx94x, e4m3fn elsewhere; None where it is not one."""
+    """Return the fp8 dialect of the visible GPUs; None where they have two, or where they are not known."""
     if caps.platform not in ("rocm", "unknown"):
         return "e4m3fn"
     if caps.devices is None:
         return None
-    fnuz = {device.arch.startswith("gfx94") for device in caps.devices}
-    return None if len(fnuz) > 1 else "e4m3fnuz" if True in fnuz else "e4m3fn"
+    dialects = {dialect_of(arch) for arch in caps.archs or ()}
+    return dialects.pop() if len(dialects) == 1 else None if dialects else "e4m3fn"

@@ -87,19 +87,19 @@ def _add_changes(command: argparse.ArgumentParser) -> None:
 
 
 def _triton(text: str) -> Change:
-    return Change("triton", "triton", text)
+    return Change.triton(text)
 
 
 def _arch(text: str) -> Change:
     if not _ARCH.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no arch; one looks like gfx942 or sm_90")
-    return Change("arch", "arch", text)
+    return Change.arch(text)
 
 
 def _aiter(text: str) -> Change:
     if text not in AITER_RELEASES:
         raise argparse.ArgumentTypeError(f"{text!r} is not known; known are {', '.join(AITER_RELEASES)}")
-    return Change("aiter", "aiter", text)
+    return Change.aiter(text)
 
 
 def _set(text: str) -> Change:

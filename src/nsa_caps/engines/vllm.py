@@ -10,6 +10,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from nsa_caps.archs import ARCHS
 from nsa_caps.capabilities.records import Package
 from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
 from nsa_caps.policy.decision import decide
@@ -45,7 +46,7 @@ BLOCK_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
 """The rows that vLLM can run and the kernel block sizes of each, best first; read in 0.33.0, see `rows`."""
 
 # Only there does vLLM call aiter's kernel that reads tiles; other GPUs get its first stage alone, which reads none.
-_TILE_ARCHS = frozenset({"gfx942", "gfx950"})
+_TILE_ARCHS = frozenset(arch.name for arch in ARCHS.values() if arch.mfma is not None)
 
 
 def bundled_deep_gemm(host: Host) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nsa_caps.capabilities.records import Capabilities
+    from nsa_caps.kernels.protocol import GatherStore
     from nsa_caps.pages import PageFormat
     from nsa_caps.policy.reasons import Reason
     from nsa_caps.policy.request import Request
@@ -154,11 +155,10 @@ class IndexerLayout:
             KernelLoadError: this row's kernels cannot be loaded.
             KernelArgumentError: an argument does not fit; nothing was launched.
         """
-        kernels = self._kernels(_row_of(self).kernels)
-        found: tuple[Tensor, Tensor] = kernels.gather(
+        kernels: GatherStore = self._kernels(_row_of(self).kernels)
+        return kernels.gather(
             cache, page_table, cu_seq_lens, total_tokens=total_tokens, out=out, fmt=self.format, checked=checked
         )
-        return found
 
     def store(self, cache: Tensor, slots: Tensor, keys: Tensor, scales: Tensor, *, checked: bool = False) -> None:
         """Write quantised keys into their slots.
@@ -174,7 +174,8 @@ class IndexerLayout:
             KernelLoadError: this row's kernels cannot be loaded.
             KernelArgumentError: an argument does not fit; nothing was launched.
         """
-        self._kernels(_row_of(self).kernels).store(cache, slots, keys, scales, fmt=self.format, checked=checked)
+        kernels: GatherStore = self._kernels(_row_of(self).kernels)
+        kernels.store(cache, slots, keys, scales, fmt=self.format, checked=checked)
 
     def quantise_and_store(self, cache: Tensor, slots: Tensor, keys: Tensor, *, checked: bool = False) -> None:
         """Quantise keys and write them into their slots, in one pass.
@@ -189,7 +190,8 @@ class IndexerLayout:
             KernelLoadError: this row's kernels cannot be loaded.
             KernelArgumentError: an argument does not fit; nothing was launched.
         """
-        self._kernels(_row_of(self).kernels).quantise_and_store(cache, slots, keys, fmt=self.format, checked=checked)
+        kernels: GatherStore = self._kernels(_row_of(self).kernels)
+        kernels.quantise_and_store(cache, slots, keys, fmt=self.format, checked=checked)
 
     def logits(
         self,

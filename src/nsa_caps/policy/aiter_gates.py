@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from packaging.version import Version
+
+from nsa_caps.archs import ARCHS
 from nsa_caps.policy.versions import base_version, parse_version, without_local
 
 if TYPE_CHECKING:
@@ -123,13 +126,13 @@ def no_compile_reason(caps: Capabilities, kernel: Kernel, arch: str) -> tuple[st
     source, triton = caps.aiter_source, base_version(caps.triton.version)
     if source is None or triton is None or source.mfma is None or source.mfma_3d is None:
         return None
-    wrong = {"3": "gfx950", "4": "gfx942"}.get(source.mfma)
-    if arch == wrong:
+    known = ARCHS.get(arch)
+    if known is not None and known.mfma is not None and source.mfma in ("3", "4") and source.mfma != known.mfma:
         observed = f"kernels written for MFMA version {source.mfma}, on {arch}"
         return observed, "an aiter that follows the GPU (10c87ea1)", None
     if kernel not in source.mfma_3d and triton.release >= (3, 6):
         observed = f"the {kernel} kernel names MFMA shapes by two numbers, on Triton {triton}"
         return observed, "an aiter since a1bdcec9, or Triton < 3.6", None
-    if arch == "gfx1250" and triton.release < (3, 7):
-        return f"Triton {triton} on gfx1250", "Triton >= 3.7.0", "3.7.0"
+    if known is not None and known.gluon is not None and triton < Version(known.gluon):
+        return f"Triton {triton} on {arch}", f"Triton >= {known.gluon}", known.gluon
     return None

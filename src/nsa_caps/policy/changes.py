@@ -61,6 +61,26 @@ class Change:
             case "advice":
                 return self.name
 
+    @classmethod
+    def triton(cls, version: str | None) -> Change:
+        """Install this Triton, or a later one."""
+        return cls("triton", "triton", version)
+
+    @classmethod
+    def aiter(cls, release: str) -> Change:
+        """Install AMD's aiter of this release, a key of `AITER_RELEASES`."""
+        return cls("aiter", "aiter", release)
+
+    @classmethod
+    def arch(cls, name: str) -> Change:
+        """Run on GPUs of this arch."""
+        return cls("arch", "arch", name)
+
+    @classmethod
+    def page_size(cls, size: str | None = None) -> Change:
+        """Ask for pages of this size; None: of the row's own."""
+        return cls("page-size", "page_size", size)
+
     @property
     def slot(self) -> tuple[str, str]:
         """What this change occupies: of two changes to one slot the later one counts."""

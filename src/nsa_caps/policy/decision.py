@@ -155,7 +155,12 @@ class _Plan:
         force = Change("set", "NSA_CAPS_ROW", row)
         return (
             Reason(
-                "row.outranked", "unmet", f"{self.decision.chosen} is met too", f"NSA_CAPS_ROW={row}", None, (force,)
+                "row.outranked",
+                "unmet",
+                observed=f"{self.decision.chosen} is met too",
+                required=f"NSA_CAPS_ROW={row}",
+                source=None,
+                changes=(force,),
             ),
         )
 
@@ -245,7 +250,13 @@ def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVe
 def _allowed(row: Row, request: Request) -> Reason | None:
     if request.rows is None or row.name in request.rows:
         return None
-    return Reason("row.not-in-request", "unmet", row.name, f"one of {', '.join(request.rows)}", "the request")
+    return Reason(
+        "row.not-in-request",
+        "unmet",
+        observed=row.name,
+        required=f"one of {', '.join(request.rows)}",
+        source="the request",
+    )
 
 
 def _not_displaced(row: Row, forced: str) -> Reason | None:
@@ -253,5 +264,10 @@ def _not_displaced(row: Row, forced: str) -> Reason | None:
         return None
     change = Change("unset", "NSA_CAPS_ROW")
     return Reason(
-        "row.forced", "unmet", f"NSA_CAPS_ROW={forced}", f"NSA_CAPS_ROW={row.name}, or unset", "nsa_caps", (change,)
+        "row.forced",
+        "unmet",
+        observed=f"NSA_CAPS_ROW={forced}",
+        required=f"NSA_CAPS_ROW={row.name}, or unset",
+        source="nsa_caps",
+        changes=(change,),
     )

@@ -32,7 +32,9 @@ class Row:
         logits_kernels: the module that holds its logits.
         logits_options: the keyword arguments that its logits kernel takes, by page size.
         requirements: what must hold; all of it is checked, not up to the first that fails.
-        caveats: what to mind where it is chosen, such as what it costs against the best row; they decide nothing.
+        caveats: what to know where it is chosen, such as what it costs against the best row; they decide nothing.
+        packages: what its kernels come from beside torch and Triton, fields of `Capabilities`: a verdict of the
+            self-check holds for these versions only.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Row:
     logits_options: Callable[[int], Mapping[str, Any]]
     requirements: tuple[Requirement, ...]
     caveats: tuple[Caveat, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 def _no_options(_: int) -> Mapping[str, Any]:
@@ -75,6 +78,7 @@ ROWS: tuple[Row, ...] = (
         order="tiles",
         kernels="nsa_caps.kernels.aiter",
         logits_kernels="nsa_caps.kernels.aiter",
+        packages=("aiter",),
         logits_options=lambda page_size: {"Preshuffle": True, "KVBlockSize": page_size},
         requirements=(
             *_AITER,
@@ -95,6 +99,7 @@ ROWS: tuple[Row, ...] = (
         order="flat",
         kernels="nsa_caps.kernels.aiter",
         logits_kernels="nsa_caps.kernels.aiter",
+        packages=("aiter",),
         logits_options=lambda page_size: {"Preshuffle": False, "KVBlockSize": page_size},
         requirements=(
             *_AITER,
@@ -115,6 +120,7 @@ ROWS: tuple[Row, ...] = (
         order="flat",
         kernels="nsa_caps.kernels.aiter",
         logits_kernels="nsa_caps.kernels.aiter",
+        packages=("aiter",),
         logits_options=lambda _: {"Preshuffle": False, "KVBlockSize": 1},
         requirements=(
             *_AITER,
@@ -135,12 +141,12 @@ ROWS: tuple[Row, ...] = (
         order="flat",
         kernels="nsa_caps.kernels.deep_gemm",
         logits_kernels="nsa_caps.kernels.deep_gemm",
+        packages=("deep_gemm",),
         logits_options=_no_options,
         requirements=(
             need.platform_is("cuda"),
             need.gpu_visible,
-            # vllm#38476, sglang#32947: engines look for the package only, and sm_80 fails at the first forward pass.
-            need.nvidia_archs("sm_90, sm_10x or sm_12x", lambda sm: sm == 90 or 100 <= sm < 110 or 120 <= sm < 130),
+            need.deep_gemm_archs,
             need.package_found("torch", "torch"),
             need.package_found("deep_gemm", "sgl-deep-gemm"),
             # DeepGEMM has neither store nor gather: they are the portable row's.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
+from nsa_caps.archs import ARCHS
 from nsa_caps.base.lines import indented, printable
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.decision import decide
@@ -15,7 +16,7 @@ from nsa_caps.policy.rows import ROWS
 from nsa_caps.policy.versions import parse_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from nsa_caps.base.lines import Line
     from nsa_caps.capabilities.records import Capabilities
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
     from nsa_caps.policy.reasons import Reason
     from nsa_caps.policy.rows import Row
 
-__all__ = ["ARCHS", "TRITON_VERSIONS", "Cell", "Matrix", "matrix", "matrix_lines"]
+__all__ = ["SHOWN_ARCHS", "TRITON_VERSIONS", "Cell", "Matrix", "matrix", "matrix_lines"]
 
 # One release for each answer that any aiter's gates give: below 3.4 a bundle may be loaded, 3.5 brings gluon, 3.6
 # another MFMA shape and aiter's import gate, 3.7 gfx1250.
 TRITON_VERSIONS = ("3.3.1", "3.4.0", "3.5.1", "3.6.0", "3.7.0", "3.8.0")
-ARCHS = {
-    "rocm": ("gfx90a", "gfx942", "gfx950", "gfx1151", "gfx1250"),
-    "cuda": ("sm_80", "sm_90", "sm_100", "sm_120"),
+SHOWN_ARCHS: Mapping[str, tuple[str, ...]] = {
+    platform: tuple(arch.name for arch in ARCHS.values() if arch.shown and arch.platform == platform)
+    for platform in ("rocm", "cuda")
 }
 
 
@@ -116,7 +117,9 @@ def matrix(caps: Capabilities, request: Request | None = None, table: tuple[Row,
     """
     request = Request() if request is None else request
     versions = _versions(caps)
-    archs = tuple(dict.fromkeys((*ARCHS.get(caps.platform, ()), *(caps.archs or ())))) or sum(ARCHS.values(), ())
+    archs = tuple(dict.fromkeys((*SHOWN_ARCHS.get(caps.platform, ()), *(caps.archs or ())))) or sum(
+        SHOWN_ARCHS.values(), ()
+    )
     best = _best_row(decide(caps, request, table))
     cells = tuple(_cell(caps, request, table, version, arch, best) for version in versions for arch in archs)
     return Matrix(caps, request, versions, archs, best, cells, table)
@@ -137,7 +140,7 @@ def _versions(caps: Capabilities) -> tuple[str, ...]:
 def _cell(
     caps: Capabilities, request: Request, table: tuple[Row, ...], version: str, arch: str, best: str | None
 ) -> Cell:
-    for change in (Change("triton", "triton", version), Change("arch", "arch", arch)):
+    for change in (Change.triton(version), Change.arch(arch)):
         caps, request = change.apply(caps, request)
     decision = decide(caps, request, table)
     page_size = None if decision.chosen is None else decision.verdict(decision.chosen).page_size

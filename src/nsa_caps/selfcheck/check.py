@@ -36,9 +36,6 @@ __all__ = [
     "versions_of",
 ]
 
-# The packages beside torch and Triton whose version a verdict on their kernels is bound to.
-_PACKAGES = {"nsa_caps.kernels.aiter": "aiter", "nsa_caps.kernels.deep_gemm": "deep_gemm"}
-
 
 def self_check(
     kernels: RowKernels,
@@ -172,7 +169,7 @@ def default_device() -> str:
 
 def versions_of(caps: Capabilities, row: Row) -> dict[str, str | None]:
     """Return the versions that a verdict on this row is bound to on this machine; imports none of the packages."""
-    names = ["torch", "triton", *(_PACKAGES[each] for each in {row.kernels, row.logits_kernels} & _PACKAGES.keys())]
+    names = ("torch", "triton", *row.packages)
     return {"nsa_caps": __version__, **{name: getattr(caps, name).version for name in names}}
 
 

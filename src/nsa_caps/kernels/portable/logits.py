@@ -203,7 +203,7 @@ def logits(
     """Score every cached token of every request, as ``reference_logits.logits`` says; one launch, graph-capturable.
 
     Waits for no device and allocates nothing but the output, and that only if ``out`` is not given. Where the target
-    has no fp8 matrix product (``portable_logits_tuning.FP8_DOTS``) keys and queries become fp16 in the kernel, which
+    has no fp8 matrix product (``nsa_caps.archs``) keys and queries become fp16 in the kernel, which
     holds every fp8 number.
 
     Args:

@@ -10,29 +10,15 @@ import torch
 import triton
 from packaging.version import Version
 
+from nsa_caps.archs import ARCHS
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nsa_caps.archs import Dialect
     from nsa_caps.pages import PageFormat
 
-__all__ = ["FP8_DOTS", "Tuning", "fits_hopper", "has_fp8_dot", "hopper_programs", "runs_on_hopper", "tuning_for"]
-
-# The oldest Triton that compiles this kernel's fp8 product to fp8 instructions, by architecture and dialect: what
-# `python benchmarks/logits_targets.py --fp8` found with Triton 3.3.1, 3.4.0, 3.5.1, 3.6.0, 3.7.0 and 3.8.0. What is not
-# here does not compile, or the compiler widens fp8 itself.
-FP8_DOTS: dict[str, dict[Dialect, str]] = {
-    "gfx942": {"e4m3fnuz": "3.3"},
-    "gfx950": {"e4m3fn": "3.3"},
-    "gfx1200": {"e4m3fn": "3.4"},
-    "gfx1201": {"e4m3fn": "3.4"},
-    "gfx1250": {"e4m3fn": "3.7"},
-    "sm_89": {"e4m3fn": "3.3"},
-    "sm_90": {"e4m3fn": "3.3"},
-    "sm_100": {"e4m3fn": "3.3"},
-    "sm_103": {"e4m3fn": "3.6"},
-    "sm_120": {"e4m3fn": "3.5"},
-}
+__all__ = ["Tuning", "fits_hopper", "has_fp8_dot", "hopper_programs", "runs_on_hopper", "tuning_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +79,10 @@ _HOPPER_BATCH = 256
 
 def has_fp8_dot(arch: str, dialect: Dialect, triton_version: str = triton.__version__) -> bool:
     """Whether this Triton compiles an fp8 matrix product in this dialect to instructions of this GPU."""
-    since = FP8_DOTS.get(arch, {}).get(dialect)
-    return since is not None and Version(Version(triton_version).base_version) >= Version(since)
+    known = ARCHS.get(arch)
+    if known is None or known.fp8_product is None or known.dialect != dialect:
+        return False
+    return Version(Version(triton_version).base_version) >= Version(known.fp8_product)
 
 
 def runs_on_hopper(arch: str, triton_version: str = triton.__version__) -> bool:

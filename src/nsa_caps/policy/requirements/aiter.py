@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
+from nsa_caps.archs import ARCHS
 from nsa_caps.policy.aiter_gates import (
     CHUNK_K,
     LOGITS_MODULE,
@@ -70,8 +73,15 @@ def source_shows(*own: str) -> Requirement:
         if not unknown:
             return None
         where = source.location if source else caps.aiter.location
-        observed, change = ", ".join(unknown), Change("aiter", "aiter", "main")
-        return Reason("aiter.source-unknown", "unknown", observed, "a known shape", where, (change,))
+        observed, change = ", ".join(unknown), Change.aiter("main")
+        return Reason(
+            "aiter.source-unknown",
+            "unknown",
+            observed=observed,
+            required="a known shape",
+            source=where,
+            changes=(change,),
+        )
 
     return check
 
@@ -86,10 +96,10 @@ def imports(caps: Capabilities, _: Request) -> Reason | None:
         return Reason(
             "aiter.import-barred",
             "unmet",
-            observed,
-            required,
-            f"{LOGITS_MODULE} (fe927e8d)",
-            (Change("triton", "triton", source.gluon_triton),),
+            observed=observed,
+            required=required,
+            source=f"{LOGITS_MODULE} (fe927e8d)",
+            changes=(Change.triton(source.gluon_triton),),
         )
     if not below_import_gate(source, triton) or source.package_imports_gluon is None:
         return None
@@ -101,9 +111,16 @@ def imports(caps: Capabilities, _: Request) -> Reason | None:
             return None
         if switch.value is None:
             observed += f", and {escape}={switch.raw!r}, which aiter's int() cannot read"
-    ways = (Change("triton", "triton", source.gate_triton), *((Change("set", escape, "1"),) if escape else ()))
+    ways = (Change.triton(source.gate_triton), *((Change("set", escape, "1"),) if escape else ()))
     required = f"Triton >= {source.gate_triton}" + (f", or {escape}=1" if escape else "")
-    return Reason("aiter.import-barred", "unmet", observed, required, "aiter/ops/triton/gluon/__init__.py", ways)
+    return Reason(
+        "aiter.import-barred",
+        "unmet",
+        observed=observed,
+        required=required,
+        source="aiter/ops/triton/gluon/__init__.py",
+        changes=ways,
+    )
 
 
 def imports_whole(caps: Capabilities, _: Request) -> Reason | None:
@@ -115,7 +132,14 @@ def imports_whole(caps: Capabilities, _: Request) -> Reason | None:
     if acting is None:
         return None
     unset = (Change("unset", acting),)
-    return Reason("aiter.import-trimmed", "unmet", f"{acting}=1", f"{acting} unset", "aiter/__init__.py", unset)
+    return Reason(
+        "aiter.import-trimmed",
+        "unmet",
+        observed=f"{acting}=1",
+        required=f"{acting} unset",
+        source="aiter/__init__.py",
+        changes=unset,
+    )
 
 
 def logits_take_preshuffle(caps: Capabilities, _: Request) -> Reason | None:
@@ -127,10 +151,10 @@ def logits_take_preshuffle(caps: Capabilities, _: Request) -> Reason | None:
     return Reason(
         "aiter.no-preshuffle-logits",
         "unmet",
-        "it takes neither",
-        required,
-        source.logits_module,
-        (Change("aiter", "aiter", "0.1.13"),),
+        observed="it takes neither",
+        required=required,
+        source=source.logits_module,
+        changes=(Change.aiter("0.1.13"),),
     )
 
 
@@ -146,10 +170,10 @@ def cache_takes_preshuffle(caps: Capabilities, _: Request) -> Reason | None:
     return Reason(
         "aiter.no-preshuffle-cache",
         "unmet",
-        observed,
-        "aiter#2879 (0.1.13)",
-        "aiter/ops/cache.py",
-        (Change("aiter", "aiter", "0.1.13"),),
+        observed=observed,
+        required="aiter#2879 (0.1.13)",
+        source="aiter/ops/cache.py",
+        changes=(Change.aiter("0.1.13"),),
     )
 
 
@@ -161,17 +185,30 @@ def arch_known(caps: Capabilities, _: Request) -> Reason | None:
         return Reason(
             "switch.unreadable",
             "unmet",
-            f"GPU_ARCHS={switch.raw!r}",
-            "one arch, or GPU_ARCHS unset",
-            switch.source,
-            unset,
+            observed=f"GPU_ARCHS={switch.raw!r}",
+            required="one arch, or GPU_ARCHS unset",
+            source=switch.source,
+            changes=unset,
         )
     if arch is None and caps.devices:
-        return Reason("device.unknown", "unknown", "no first GPU", "the arch that rocminfo prints first", None, unset)
+        return Reason(
+            "device.unknown",
+            "unknown",
+            observed="no first GPU",
+            required="the arch that rocminfo prints first",
+            source=None,
+            changes=unset,
+        )
     if source is None or source.known_archs is None or arch is None or arch in source.known_archs:
         return None
-    return Reason("aiter.unknown-arch", "unmet", repr(arch), f"one of {', '.join(source.known_archs)}", "aiter GFX_MAP",
-        unset or (Change("aiter", "aiter", "main"),))  # fmt: skip
+    return Reason(
+        "aiter.unknown-arch",
+        "unmet",
+        observed=repr(arch),
+        required=f"one of {', '.join(source.known_archs)}",
+        source="aiter GFX_MAP",
+        changes=unset or (Change.aiter("main"),),
+    )
 
 
 def arch_same(caps: Capabilities, _: Request) -> Reason | None:
@@ -187,24 +224,26 @@ def arch_same(caps: Capabilities, _: Request) -> Reason | None:
         keep_arch(caps, other) for other in caps.archs or ()
     )  # fmt: skip
     return Reason(
-        "aiter.arch-differs", "unmet", f"aiter takes {arch}, {', '.join(others)} runs", "one arch", source, changes
+        "aiter.arch-differs",
+        "unmet",
+        observed=f"aiter takes {arch}, {', '.join(others)} runs",
+        required="one arch",
+        source=source,
+        changes=changes,
     )
-
-
-# gfx908 and gfx90a have no fp8 type in Triton; Hygon's DCU is a HIP build of torch and not AMD.
-_NO_FP8_ARCHS = ("gfx908", "gfx90a")
-_NOT_AMD = ("gfx928", "gfx936", "gfx938")
 
 
 def arch_has_fp8(caps: Capabilities, _: Request) -> Reason | None:
     """Need AMD GPUs that Triton has an fp8 type for."""
     for arch in caps.archs or ():
-        if arch in _NO_FP8_ARCHS or arch in _NOT_AMD:
+        known = ARCHS.get(arch)
+        if known is not None and not known.fp8_type:
             source = next(device.source for device in caps.devices or () if device.arch == arch)
-            required = (
-                "an AMD GPU; Hygon's DCU is none" if arch in _NOT_AMD else "a GPU that Triton has an fp8 type for"
+            hygon = known.vendor == "hygon"
+            required = "an AMD GPU; Hygon's DCU is none" if hygon else "a GPU that Triton has an fp8 type for"
+            return Reason(
+                "device.arch", "unmet", observed=arch, required=required, source=source, changes=keep_only(caps, [arch])
             )
-            return Reason("device.arch", "unmet", arch, required, source, keep_only(caps, [arch]))
     return None
 
 
@@ -216,24 +255,11 @@ def plain_takes_pages(caps: Capabilities, _: Request) -> Reason | None:
     return Reason(
         "aiter.plain-one-token",
         "unmet",
-        "it asserts KVBlockSize == 1",
-        "an aiter since 04907edc",
-        LOGITS_MODULE,
-        (Change("aiter", "aiter", "main"),),
+        observed="it asserts KVBlockSize == 1",
+        required="an aiter since 04907edc",
+        source=LOGITS_MODULE,
+        changes=(Change.aiter("main"),),
     )
-
-
-# The lowest Triton that the plain kernel compiles with, by arch: tests/real_aiter/compiles.json.
-_PLAIN_TRITON = {
-    "gfx942": (3, 2),
-    "gfx950": (3, 3),
-    "gfx1100": (3, 5),
-    "gfx1101": (3, 6),
-    "gfx1102": (3, 6),
-    "gfx1151": (3, 5),
-    "gfx1200": (3, 4),
-    "gfx1201": (3, 6),
-}
 
 
 def plain_compiles(caps: Capabilities, _: Request) -> Reason | None:
@@ -244,21 +270,26 @@ def plain_compiles(caps: Capabilities, _: Request) -> Reason | None:
     if arch not in (source.fp8_archs or ()):
         required = f"one of {', '.join(source.fp8_archs or ())}"
         return Reason(
-            "aiter.no-fp8-type", "unmet", arch, required, "aiter/utility/dtypes.py", (Change("aiter", "aiter", "main"),)
+            "aiter.no-fp8-type",
+            "unmet",
+            observed=arch,
+            required=required,
+            source="aiter/utility/dtypes.py",
+            changes=(Change.aiter("main"),),
         )
-    lowest = _PLAIN_TRITON.get(arch)
-    if lowest is None:
-        return Reason("device.arch-unproven", "unknown", arch, f"one of {', '.join(_PLAIN_TRITON)}", MEASURED)
-    if triton.release[:2] < lowest:
-        needed = ".".join(map(str, (*lowest, 0)))
+    needed = ARCHS[arch].plain if arch in ARCHS else None
+    if needed is None:
+        compiled = ", ".join(known.name for known in ARCHS.values() if known.plain is not None)
+        return Reason("device.arch-unproven", "unknown", observed=arch, required=f"one of {compiled}", source=MEASURED)
+    if triton < Version(needed):
         observed = f"the plain kernel for {arch} on Triton {triton}"
         return Reason(
             "aiter.does-not-compile",
             "unmet",
-            observed,
-            f"Triton >= {needed}",
-            MEASURED,
-            (Change("triton", "triton", needed),),
+            observed=observed,
+            required=f"Triton >= {needed}",
+            source=MEASURED,
+            changes=(Change.triton(needed),),
         )
     return None
 
@@ -268,16 +299,21 @@ def tile_pages(default: int) -> Requirement:
 
     def check(caps: Capabilities, request: Request) -> Reason | None:
         size, source = request.page_size or default, caps.aiter_source
-        change = (Change("page-size", "page_size"),)
+        change = (Change.page_size(),)
         if size % 16:
             return Reason(
-                "page.size", "unmet", str(size), "a multiple of 16, the rows of a tile", "the request", change
+                "page.size",
+                "unmet",
+                observed=str(size),
+                required="a multiple of 16, the rows of a tile",
+                source="the request",
+                changes=change,
             )
         # gfx1250 loads whole chunks by TDM: several pages a chunk, never several chunks a page.
         either = source is not None and source.chunk_rule == "either" and aiter_arch(caps) != "gfx1250"
         if CHUNK_K % size and not (either and size % CHUNK_K == 0):
             fits = f"a page size that divides ChunkK = {CHUNK_K}" + (" or is a multiple of it" if either else "")
-            return Reason("page.size", "unmet", str(size), fits, "the request", change)
+            return Reason("page.size", "unmet", observed=str(size), required=fits, source="the request", changes=change)
         return None
 
     return check

@@ -5,9 +5,11 @@ Unmet and unknown come with a `Reason`. Those of aiter's rows are in `aiter_requ
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Protocol
 
+from packaging.version import Version
+
+from nsa_caps.archs import ARCHS
 from nsa_caps.capabilities.records import dialect
 from nsa_caps.capabilities.switches import variable_to_set
 from nsa_caps.policy.changes import Change
@@ -17,11 +19,13 @@ from nsa_caps.policy.versions import base_version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nsa_caps.archs import Arch
     from nsa_caps.capabilities.records import Capabilities, Package, Platform
     from nsa_caps.policy.request import Request
 
 __all__ = [
     "Requirement",
+    "deep_gemm_archs",
     "dialect",
     "fp8_dialect",
     "gpu_visible",
@@ -29,7 +33,6 @@ __all__ = [
     "keep_arch",
     "keep_only",
     "key_blocks",
-    "nvidia_archs",
     "package_found",
     "page_sizes",
     "platform_is",
@@ -56,8 +59,20 @@ def platform_is(*wanted: Platform) -> Requirement:
         if caps.platform in wanted:
             return None
         if caps.platform == "unknown":
-            return Reason("platform.unknown", "unknown", "no readable torch", " or ".join(wanted), caps.platform_source)
-        return Reason("platform.mismatch", "unmet", caps.platform, " or ".join(wanted), caps.platform_source)
+            return Reason(
+                "platform.unknown",
+                "unknown",
+                observed="no readable torch",
+                required=" or ".join(wanted),
+                source=caps.platform_source,
+            )
+        return Reason(
+            "platform.mismatch",
+            "unmet",
+            observed=caps.platform,
+            required=" or ".join(wanted),
+            source=caps.platform_source,
+        )
 
     return check
 
@@ -76,7 +91,14 @@ def package_found(name: str, distribution: str) -> Requirement:
             "broken": f"a package {name} that cannot be read at {package.location}",
             "impostor": f"another project named {name}: {package.distribution or 'of no known distribution'}",
         }[package.state]
-        return Reason(f"package.{package.state}", "unmet", observed, required, package.location, (install,))
+        return Reason(
+            f"package.{package.state}",
+            "unmet",
+            observed=observed,
+            required=required,
+            source=package.location,
+            changes=(install,),
+        )
 
     return check
 
@@ -86,62 +108,51 @@ def gpu_visible(caps: Capabilities, _: Request) -> Reason | None:
     if caps.devices is None:
         # A CUDA build without nvidia-ml-py is the common case; elsewhere the notes say what could not be read.
         changes = (Change("advice", "pip install nvidia-ml-py"),) if caps.platform == "cuda" else ()
-        return Reason("device.unknown", "unknown", "no GPU list", "the arch of every visible GPU", None, changes)
+        return Reason(
+            "device.unknown",
+            "unknown",
+            observed="no GPU list",
+            required="the arch of every visible GPU",
+            source=None,
+            changes=changes,
+        )
     if not caps.devices:
-        return Reason("device.none", "unmet", "none", "a visible GPU")
+        return Reason("device.none", "unmet", observed="none", required="a visible GPU")
     return None
 
 
-def nvidia_archs(wanted: str, takes: Callable[[int], bool]) -> Requirement:
-    """Need every visible GPU to have a compute capability (90 for sm_90) that `takes` accepts."""
-
-    def check(caps: Capabilities, _: Request) -> Reason | None:
-        others = [arch for arch in caps.archs or () if (sm := _compute_capability(arch)) is None or not takes(sm)]
-        if not others:
-            return None
-        return Reason(
-            "device.arch", "unmet", ", ".join(others), wanted, _where(caps, others[0]), keep_only(caps, others)
-        )
-
-    return check
-
-
-def _compute_capability(arch: str) -> int | None:
-    """Return 90 for sm_90, None for what is none of NVIDIA's."""
-    return int(arch[3:]) if re.fullmatch(r"sm_[0-9]{2,3}", arch) else None
-
-
-# Compiled for by tests/kernels with Triton 3.8.0; gfx9 below 90a has no tests, DCU's gfx92x and gfx93x no Triton here.
-_PORTABLE_AMD = ("gfx90a", "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1102", "gfx1103", "gfx1150", "gfx1151",
-    "gfx1152", "gfx1153", "gfx1200", "gfx1201", "gfx1250")  # fmt: skip
-
-
-# The lowest Triton that our kernels compile with where it is above the row's own: tests/kernels.
-_PORTABLE_TRITON = {"gfx1250": "3.6.0"}
+def deep_gemm_archs(caps: Capabilities, _: Request) -> Reason | None:
+    """Need GPUs that DeepGEMM has a kernel for; engines look for the package only (vllm#38476, sglang#32947)."""
+    wanted = "one of " + ", ".join(arch.name for arch in ARCHS.values() if arch.deep_gemm is not None)
+    return _archs_that(caps, lambda arch: arch.deep_gemm is not None, wanted)
 
 
 def portable_triton(caps: Capabilities, request: Request) -> Reason | None:
-    """Need a Triton that our kernels were compiled with: 3.3.0, and 3.6.0 for gfx1250."""
-    floors = [_PORTABLE_TRITON[arch] for arch in caps.archs or () if arch in _PORTABLE_TRITON]
-    return triton_known(floors[0] if floors else "3.3.0")(caps, request)
+    """Need a Triton that our kernels were compiled with for every visible GPU: the highest floor counts."""
+    floors = [known.triton for arch in caps.archs or () if (known := ARCHS.get(arch)) and known.triton]
+    return triton_known(max(floors, key=Version, default="3.3.0"))(caps, request)
 
 
 def portable_archs(caps: Capabilities, _: Request) -> Reason | None:
-    """Need GPUs that this library's Triton kernels were compiled for: sm_80 and later, and AMD's from gfx90a on."""
-    for arch in caps.archs or ():
-        sm = _compute_capability(arch)
-        if sm is not None:
-            if sm < 80:
-                # Triton itself supports compute capability 8.0 and later.
-                return Reason(
-                    "device.arch", "unmet", arch, "sm_80 or later", _where(caps, arch), keep_only(caps, [arch])
-                )
-        elif arch not in _PORTABLE_AMD:
-            required = f"one of {', '.join(_PORTABLE_AMD)}"
-            return Reason(
-                "device.arch-unproven", "unknown", arch, required, _where(caps, arch), keep_only(caps, [arch])
-            )
-    return None
+    """Need GPUs that this library's Triton kernels were compiled for."""
+    wanted = "a GPU that this library's kernels were compiled for: sm_80 or gfx90a, or one of many later ones"
+    return _archs_that(caps, lambda arch: arch.triton is not None, wanted)
+
+
+def _archs_that(caps: Capabilities, fits: Callable[[Arch], bool], required: str) -> Reason | None:
+    """Need every visible GPU to be one that fits; one that `ARCHS` has no record of is not known to."""
+    others = [arch for arch in caps.archs or () if arch not in ARCHS or not fits(ARCHS[arch])]
+    if not others:
+        return None
+    known = [arch for arch in others if arch in ARCHS]
+    return Reason(
+        "device.arch" if known else "device.arch-unproven",
+        "unmet" if known else "unknown",
+        observed=", ".join(known or others),
+        required=required,
+        source=next(device.source for device in caps.devices or () if device.arch == (known or others)[0]),
+        changes=keep_only(caps, others),
+    )
 
 
 def fp8_dialect(caps: Capabilities, _: Request) -> Reason | None:
@@ -149,10 +160,12 @@ def fp8_dialect(caps: Capabilities, _: Request) -> Reason | None:
     if dialect(caps) is not None:
         return None
     if caps.devices is None:
-        return Reason("device.unknown", "unknown", "no GPU list", "GPUs whose fp8 dialect is known")
+        return Reason("device.unknown", "unknown", observed="no GPU list", required="GPUs whose fp8 dialect is known")
     archs = ", ".join(caps.archs or ())
     changes = tuple(keep_arch(caps, arch) for arch in caps.archs or ())
-    return Reason("device.dialects", "unmet", archs, "GPUs of one fp8 dialect", None, changes)
+    return Reason(
+        "device.dialects", "unmet", observed=archs, required="GPUs of one fp8 dialect", source=None, changes=changes
+    )
 
 
 def keep_only(caps: Capabilities, others: list[str]) -> tuple[Change, ...]:
@@ -168,10 +181,6 @@ def keep_arch(caps: Capabilities, arch: str) -> Change:
     return Change("keep", "CUDA_VISIBLE_DEVICES" if caps.platform == "cuda" else "ROCR_VISIBLE_DEVICES", numbers)
 
 
-def _where(caps: Capabilities, arch: str) -> str | None:
-    return next((device.source for device in caps.devices or () if device.arch == arch), None)
-
-
 def triton_known(minimum: str | None = None) -> Requirement:
     """Need Triton, of a version that can be read, and at least `minimum`."""
 
@@ -182,17 +191,23 @@ def triton_known(minimum: str | None = None) -> Requirement:
         version = base_version(caps.triton.version)
         if version is None:
             observed = f"version {caps.triton.version!r}"
-            return Reason("triton.version-unknown", "unknown", observed, "a version such as 3.6.0", caps.triton.source)
+            return Reason(
+                "triton.version-unknown",
+                "unknown",
+                observed=observed,
+                required="a version such as 3.6.0",
+                source=caps.triton.source,
+            )
         floor = base_version(minimum)
         if floor is not None and version < floor:
-            change = Change("triton", "triton", minimum)
+            change = Change.triton(minimum)
             return Reason(
                 "triton.too-old",
                 "unmet",
-                str(caps.triton.version),
-                f"Triton >= {minimum}",
-                caps.triton.source,
-                (change,),
+                observed=str(caps.triton.version),
+                required=f"Triton >= {minimum}",
+                source=caps.triton.source,
+                changes=(change,),
             )
         return None
 
@@ -209,7 +224,12 @@ def switch_on(name: str, code: str) -> Requirement:
         variable = variable_to_set(name, caps.engine, switch.variable if switch else None)
         observed = f"{switch.variable}={switch.raw}" if switch and switch.variable else f"{variable} is not set"
         return Reason(
-            code, "unmet", observed, f"{variable}=1", switch.source if switch else None, (Change("set", variable, "1"),)
+            code,
+            "unmet",
+            observed=observed,
+            required=f"{variable}=1",
+            source=switch.source if switch else None,
+            changes=(Change("set", variable, "1"),),
         )
 
     return check
@@ -223,7 +243,14 @@ def switch_off(name: str, code: str) -> Requirement:
         if switch is None or switch.value is not True or switch.variable is None:
             return None
         observed, required = f"{switch.variable}={switch.raw}", f"{switch.variable} unset"
-        return Reason(code, "unmet", observed, required, switch.source, (Change("unset", switch.variable),))
+        return Reason(
+            code,
+            "unmet",
+            observed=observed,
+            required=required,
+            source=switch.source,
+            changes=(Change("unset", switch.variable),),
+        )
 
     return check
 
@@ -235,7 +262,14 @@ def page_sizes(wanted: str, takes: Callable[[int], bool], default: int) -> Requi
         size = default if request.page_size is None else request.page_size
         if takes(size):
             return None
-        return Reason("page.size", "unmet", str(size), wanted, "the request", (Change("page-size", "page_size"),))
+        return Reason(
+            "page.size",
+            "unmet",
+            observed=str(size),
+            required=wanted,
+            source="the request",
+            changes=(Change.page_size(),),
+        )
 
     return check
 
@@ -245,7 +279,9 @@ def vector_shape(_: Capabilities, request: Request) -> Reason | None:
     if (request.head_dim, request.quant_block_size) == (128, 128):
         return None
     observed = f"head_dim {request.head_dim}, quant_block_size {request.quant_block_size}"
-    return Reason("request.shape", "unmet", observed, "head_dim 128, quant_block_size 128", "the request")
+    return Reason(
+        "request.shape", "unmet", observed=observed, required="head_dim 128, quant_block_size 128", source="the request"
+    )
 
 
 def key_blocks(_: Capabilities, request: Request) -> Reason | None:
@@ -254,7 +290,7 @@ def key_blocks(_: Capabilities, request: Request) -> Reason | None:
         return None
     observed = f"head_dim {request.head_dim}, quant_block_size {request.quant_block_size}"
     required = "a head_dim that is a multiple of 4 and of quant_block_size"
-    return Reason("request.shape", "unmet", observed, required, "the request")
+    return Reason("request.shape", "unmet", observed=observed, required=required, source="the request")
 
 
 def head_counts(*proven: int) -> Requirement:
@@ -264,6 +300,12 @@ def head_counts(*proven: int) -> Requirement:
         if request.heads in proven:
             return None
         required = " or ".join(map(str, proven)) + " heads"
-        return Reason("request.shape-unproven", "unknown", f"{request.heads} heads", required, "the request")
+        return Reason(
+            "request.shape-unproven",
+            "unknown",
+            observed=f"{request.heads} heads",
+            required=required,
+            source="the request",
+        )
 
     return check

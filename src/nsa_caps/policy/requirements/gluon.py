@@ -41,10 +41,10 @@ def gluon_needed(caps: Capabilities, _: Request) -> Reason | None:
         return Reason(
             "triton.too-old",
             "unmet",
-            observed,
-            required,
-            caps.triton.source,
-            (Change("triton", "triton", source.gluon_triton),),
+            observed=observed,
+            required=required,
+            source=caps.triton.source,
+            changes=(Change.triton(source.gluon_triton),),
         )
     return _not_gluon(source, aiter_arch(caps))
 
@@ -56,20 +56,25 @@ def gluon_inactive(caps: Capabilities, _: Request) -> Reason | None:
         return None
     by_switch = aot_switch(caps) and has_new_triton(source, caps.triton.version) is False
     changes = (_UNSET_AOT,) if by_switch else ()
-    return Reason("aiter.flat-reads-wrong", "unmet", "gluon is active", "gluon not active", "aiter#5591", changes)
+    return Reason(
+        "aiter.flat-reads-wrong",
+        "unmet",
+        observed="gluon is active",
+        required="gluon not active",
+        source="aiter#5591",
+        changes=changes,
+    )
 
 
 def _not_gluon(source: AiterSource, arch: str | None) -> Reason:
-    newer = (
-        (Change("aiter", "aiter", "0.1.16"),) if arch == "gfx1250" and arch not in (source.gluon_archs or ()) else ()
-    )
+    newer = (Change.aiter("0.1.16"),) if arch == "gfx1250" and arch not in (source.gluon_archs or ()) else ()
     return Reason(
         "aiter.arch-not-gluon",
         "unmet",
-        str(arch),
-        f"one of {', '.join(source.gluon_archs or ())}",
-        LOGITS_MODULE,
-        newer,
+        observed=str(arch),
+        required=f"one of {', '.join(source.gluon_archs or ())}",
+        source=LOGITS_MODULE,
+        changes=newer,
     )
 
 
@@ -108,24 +113,28 @@ def _compiles(caps: Capabilities, kernel: Kernel, arch: str) -> Reason | None:
     if found is None:
         return None
     observed, required, triton = found
-    change = Change("triton", "triton", triton) if triton else Change("aiter", "aiter", "0.1.13")
-    return Reason("aiter.does-not-compile", "unmet", observed, required, MEASURED, (change,))
+    change = Change.triton(triton) if triton else Change.aiter("0.1.13")
+    return Reason(
+        "aiter.does-not-compile", "unmet", observed=observed, required=required, source=MEASURED, changes=(change,)
+    )
 
 
 def _aot_triton(caps: Capabilities, source: AiterSource) -> Reason | None:
     """Need Triton 3.3.x for a bundle on an old Triton: older lacks an argument, 3.4 changed the ABI (triton#7258)."""
     if has_new_triton(source, caps.triton.version) is not False:
         return None
-    ways = (_UNSET_AOT, Change("triton", "triton", source.gluon_triton))
+    ways = (_UNSET_AOT, Change.triton(source.gluon_triton))
     if source.aot_needs_gluon_triton:
         observed, where = f"get_cdna_version on Triton {caps.triton.version}", f"{LOGITS_MODULE} (10c87ea1)"
         required = f"{AOT_VARIABLE} unset, or Triton >= {source.gluon_triton}"
-        return Reason("aot.name-error", "unmet", observed, required, where, ways)
+        return Reason("aot.name-error", "unmet", observed=observed, required=required, source=where, changes=ways)
     version = base_version(caps.triton.version)
     if version is None or version.release[:2] == (3, 3):
         return None
     observed = f"Triton {caps.triton.version}"
-    return Reason("aot.triton", "unmet", observed, "3.3.0 <= Triton < 3.4.0", "triton#7258", ways)
+    return Reason(
+        "aot.triton", "unmet", observed=observed, required="3.3.0 <= Triton < 3.4.0", source="triton#7258", changes=ways
+    )
 
 
 def _aot_kernel(caps: Capabilities, name: str, arch: str) -> Reason | None:
@@ -133,19 +142,40 @@ def _aot_kernel(caps: Capabilities, name: str, arch: str) -> Reason | None:
     bundle = caps.aot_bundle
     where = f"{bundle.location}/{name}"
     if bundle.kernels is None:
-        return Reason("aot.unknown", "unknown", "a folder that cannot be read", name, bundle.location, (_UNSET_AOT,))
+        return Reason(
+            "aot.unknown",
+            "unknown",
+            observed="a folder that cannot be read",
+            required=name,
+            source=bundle.location,
+            changes=(_UNSET_AOT,),
+        )
     kernel = next((kernel for kernel in bundle.kernels if kernel.name == name), None)
     if kernel is None:
         return Reason(
             "aot.kernel-missing",
             "unmet",
-            f"{AOT_VARIABLE}=1 and no {name}",
-            "that kernel, or the variable unset",
-            where,
-            (_UNSET_AOT,),
+            observed=f"{AOT_VARIABLE}=1 and no {name}",
+            required="that kernel, or the variable unset",
+            source=where,
+            changes=(_UNSET_AOT,),
         )
     if not kernel.complete:
-        return Reason("aot.kernel-partial", "unmet", name, "its .json and .hsaco", where, (_UNSET_AOT,))
+        return Reason(
+            "aot.kernel-partial",
+            "unmet",
+            observed=name,
+            required="its .json and .hsaco",
+            source=where,
+            changes=(_UNSET_AOT,),
+        )
     if kernel.arch != arch:
-        return Reason("aot.wrong-arch", "unmet", f"{name} for {kernel.arch}", f"one for {arch}", where, (_UNSET_AOT,))
+        return Reason(
+            "aot.wrong-arch",
+            "unmet",
+            observed=f"{name} for {kernel.arch}",
+            required=f"one for {arch}",
+            source=where,
+            changes=(_UNSET_AOT,),
+        )
     return None
