@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernels.targets import TARGETS
+from tests.kernels.targets import MARKED_TARGETS, TARGETS
 
 KERNELS = {"gather_kernel", "store_kernel", "quantise_kernel"}
 
@@ -19,10 +19,10 @@ KERNELS = {"gather_kernel", "store_kernel", "quantise_kernel"}
 RELEASES = list(filter(None, os.environ.get("NSA_CAPS_TRITON_PATHS", "").split(os.pathsep)))
 
 
-def compile_all(target: str, cache: Path, path: str) -> list[str]:
-    """The errors of compiling every kernel, in a process without the interpreter and into an empty cache."""
+def compile_all(target: str, path: str) -> list[str]:
+    """The errors of compiling every kernel, in a process without the interpreter; Triton keeps what it compiled."""
     environ = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environ |= {"TRITON_CACHE_DIR": str(cache), "PYTHONPATH": path}
+    environ["PYTHONPATH"] = path
     script = Path(__file__).with_name("compile_portable.py")
     done = subprocess.run(
         [sys.executable, str(script), target], env=environ, capture_output=True, text=True, check=False
@@ -33,18 +33,18 @@ def compile_all(target: str, cache: Path, path: str) -> list[str]:
     return [f"{record['kernel']}, {record['variant']}: {record['error']}" for record in records if record["error"]]
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_kernel_compiles(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", MARKED_TARGETS)
+def test_every_kernel_compiles(target: str) -> None:
     """With the Triton that is installed."""
-    assert compile_all(target, tmp_path, os.environ.get("PYTHONPATH", "")) == []
+    assert compile_all(target, os.environ.get("PYTHONPATH", "")) == []
 
 
 @pytest.mark.skipif(not RELEASES, reason="opt-in: NSA_CAPS_TRITON_PATHS names no folder with another Triton")
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_kernel_compiles_with_other_releases(target: str, release: str, tmp_path: Path) -> None:
+def test_every_kernel_compiles_with_other_releases(target: str, release: str) -> None:
     """Seen with Triton 3.3.1 to 3.8.0. The target gfx1250 needs 3.6 or newer."""
-    errors = compile_all(target, tmp_path, os.pathsep.join([release, os.environ.get("PYTHONPATH", "")]))
+    errors = compile_all(target, os.pathsep.join([release, os.environ.get("PYTHONPATH", "")]))
     if errors and all("ld.lld not found" in error for error in errors):
         pytest.skip(f"Triton before 3.5 links with ROCm's ld.lld, which is not here: {release}")
     assert errors == []

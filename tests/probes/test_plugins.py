@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from nsa_caps import Capabilities
 
-SOURCES = Path(__file__).parents[1] / "src"
+SOURCES = Path(__file__).parents[2] / "src"
 MODULE = '''
 from dataclasses import replace
 from nsa_caps import ROWS, Note

@@ -52,7 +52,7 @@ def test_current_survives_a_deleted_working_folder(tmp_path: Path) -> None:
     )
     gone = tmp_path / "gone"
     gone.mkdir()
-    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=gone, env=environ, capture_output=True, text=True, check=False
     )

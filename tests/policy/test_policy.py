@@ -29,9 +29,8 @@ from nsa_caps import (
 )
 from nsa_caps.policy.reasons import CODES
 from nsa_caps.testing import GENERATIONS, machine
-
-from .hand import capabilities
-from .oracle import Machine
+from tests.hand import capabilities
+from tests.oracle import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path

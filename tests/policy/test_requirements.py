@@ -19,10 +19,9 @@ from nsa_caps.policy.aiter_gates import (
     no_compile_reason,
 )
 from nsa_caps.testing import GENERATIONS
-
-from .hand import capabilities
-from .oracle import Machine
-from .real_aiter.compiles import table
+from tests.hand import capabilities
+from tests.oracle import Machine
+from tests.real_aiter.compiles import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -49,7 +49,7 @@ FILES = (
 )
 # Every folder that a probe lists.
 FOLDERS = ("site", f"site/{AOT_FOLDER}", NODES)
-SOURCES = str(Path(__file__).parents[1] / "src")
+SOURCES = str(Path(__file__).parents[2] / "src")
 
 
 @pytest.fixture

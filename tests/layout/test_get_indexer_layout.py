@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Run: TypeAlias = "Callable[..., str]"
-SOURCES = Path(__file__).parents[1] / "src"
+SOURCES = Path(__file__).parents[2] / "src"
 START = """
 import os, sys, threading, time
 reads, hold = [], None

@@ -13,7 +13,7 @@ import pytest
 import nsa_caps
 from nsa_caps.engines import sglang, vllm
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def examples(page: str) -> list[str]:

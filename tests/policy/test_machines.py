@@ -10,10 +10,9 @@ import pytest
 from nsa_caps import ROWS, Capabilities, NoUsableLayoutError, decide, select_indexer_layout
 from nsa_caps.cli.main import main
 from nsa_caps.pages import PageFormat
+from tests.machines.make import REAL, SITE, TABLE, snapshot
 
-from .machines.make import REAL, SITE, TABLE, snapshot
-
-FILES = sorted((Path(__file__).parent / "machines").glob("*.json"))
+FILES = sorted((Path(__file__).parents[1] / "machines").glob("*.json"))
 NAMES = [row.name for row in ROWS]
 
 

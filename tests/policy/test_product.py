@@ -10,9 +10,8 @@ import pytest
 
 from nsa_caps import Capabilities, Host, Request, decide, probe
 from nsa_caps.testing import lay_out_gpus, lay_out_packages
-
-from .hand import BUNDLES, bundle_of, capabilities
-from .oracle import GENERATIONS, ROWS, Machine, expected_rows
+from tests.hand import BUNDLES, bundle_of, capabilities
+from tests.oracle import GENERATIONS, ROWS, Machine, expected_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -280,6 +279,7 @@ def test_every_page_size(ground: Ground) -> None:
     check(machines, probed(ground), 1000)
 
 
+@pytest.mark.slow
 def test_the_widest_product() -> None:
     """Every aiter x Triton x GPU x the switches that meet each other x bundle state, by hand: 100,000 machines."""
     switches = [
