@@ -16,6 +16,7 @@ from referencing import Registry, Resource
 
 from nsa_caps import Capabilities, Request, probe, select_indexer_layout
 from nsa_caps.agreement.fleet import compare, documents
+from nsa_caps.capabilities.system import System, with_system
 from nsa_caps.cli.main import main
 from nsa_caps.testing import machine
 
@@ -339,3 +340,14 @@ def test_memory_does_not_grow_with_the_machines(tmp_path: Path, caps: dict[str, 
         assert done.stdout.startswith(f"{count:,} machines in 3 groups:")
         peaks.append(int(done.stderr))
     assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_the_system_around_a_machine_makes_no_other_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two machines that differ in their kernel and Python alone are one party."""
+    caps = probe(machine(tmp_path / "m", platform="cpu", triton=None))
+    for name, kernel in (("a", "6.1"), ("b", "6.8")):
+        told = with_system(caps, System(kernel=kernel, python=f"/{name}/bin/python"))
+        (tmp_path / f"{name}.json").write_text(told.to_json())
+    assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json"), "--json"]) == 0
+    (group,) = json.loads(capsys.readouterr().out)["groups"]
+    assert len(group["parties"]) == 1

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
 import pty
+import re
+import struct
 import subprocess
 import sys
+import tempfile
+import termios
+import venv
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import packaging
 import pytest
 
-from nsa_caps import Capabilities, Host, probe
+from nsa_caps import Capabilities, Host, decide, probe
 from nsa_caps.capabilities.switches import VARIABLES
 from nsa_caps.cli.main import main
-from nsa_caps.testing import machine
+from nsa_caps.testing import lay_out_packages, machine
 from tests.processes import uncounted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
+SOURCES = str(Path(__file__).parents[1] / "src")
 COMMANDS = (
     ("report",),
     ("why", "aiter-flat"),
@@ -398,12 +406,16 @@ def test_an_encoding_that_lacks_a_letter(tmp_path: Path, host: Host) -> None:
     assert "/opt/m\\xfcsli: hip = 7" in ended.stdout
 
 
-def on_a_terminal(snapshot: str, environ: Mapping[str, str], *python: str) -> str:
-    """Return what the command prints on a terminal of 60 columns."""
+def on_a_terminal(
+    snapshot: str, environ: Mapping[str, str], *python: str, columns: int = 80, options: Sequence[str] = ()
+) -> str:
+    """Return what the command prints on a terminal of so many columns."""
     leader, follower = pty.openpty()
-    settings = {key: text for key, text in os.environ.items() if key not in ("NO_COLOR", "TERM", "COLUMNS")}
-    settings |= {"TERM": "xterm-256color", "COLUMNS": "60", **environ}
-    command = [sys.executable, *(python or ("-m", "nsa_caps")), "--from", snapshot]
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    unset = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "TERM", "COLUMNS")
+    settings = {key: text for key, text in os.environ.items() if key not in unset}
+    settings |= {"TERM": "xterm-256color", **environ}
+    command = [sys.executable, *(python or ("-m", "nsa_caps")), "--from", snapshot, *options]
     with subprocess.Popen(command, stdout=follower, stderr=follower, env=settings) as process:
         os.close(follower)
         printed = b"".join(read_all(leader))
@@ -429,21 +441,140 @@ def test_colour_only_where_it_is_wanted(snapshot: str) -> None:
     plain = run("--from", snapshot).stdout
     assert "\x1b" not in plain
     coloured = on_a_terminal(snapshot, {"NO_COLOR": ""})
-    assert coloured.startswith("\x1b[1;32maiter-token, page size 1\x1b[0m: ")
+    assert coloured.startswith("\x1b[1;33maiter-token, page size 1\x1b[0m: "), "a fallback is yellow"
+    assert "\x1b[33m  warning: \x1b[0m" in coloured
     assert on_a_terminal(snapshot, {"NO_COLOR": "1"}) == plain
     assert on_a_terminal(snapshot, {"TERM": "dumb"}) == plain
     without_rich = "import sys; sys.modules['rich.console'] = None; from nsa_caps.cli import main; sys.exit(main())"
     assert on_a_terminal(snapshot, {}, "-c", without_rich) == plain
 
 
-def test_long_paths_lose_their_middle_in_colour_alone(snapshot: str) -> None:
-    """A terminal too narrow for a path gets its two ends; plain text and JSON always have all of it."""
+def test_colour_by_option(snapshot: str) -> None:
+    """`--color` comes before every variable, FORCE_COLOR colours a pipe, and NO_COLOR comes before that."""
+    assert "\x1b[1;33m" in run("--from", snapshot, "--color", "always", environ={"NO_COLOR": "1"}).stdout
+    assert "\x1b" not in run("--from", snapshot, "--color", "never", environ={"FORCE_COLOR": "1"}).stdout
+    assert "\x1b[1;33m" in run("--from", snapshot, environ={"FORCE_COLOR": "1"}).stdout
+    assert "\x1b[1;33m" in run("--from", snapshot, environ={"CLICOLOR_FORCE": "1"}).stdout
+    assert "\x1b" not in run("--from", snapshot, environ={"FORCE_COLOR": "1", "NO_COLOR": "1"}).stdout
+    assert "\x1b" not in on_a_terminal(snapshot, {}, options=("--color", "never"))
+
+
+def test_the_best_row_is_green(tmp_path: Path) -> None:
+    """Green is for the best row of the platform alone."""
+    path = tmp_path / "best.json"
+    path.write_text(probe(machine(tmp_path / "m", platform="cpu", triton=None)).to_json(), encoding="utf-8")
+    assert run("--from", str(path), "--color", "always").stdout.startswith("\x1b[1;32mreference, page size 64")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_text_is_as_wide_as_the_terminal(snapshot: str, columns: int) -> None:
+    """No line is longer than the terminal unless it has one word alone that is, and rich breaks them as we do."""
+    coloured = on_a_terminal(snapshot, {}, columns=columns)
+    bare = on_a_terminal(snapshot, {"NO_COLOR": "1"}, columns=columns)
+    assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == bare
+    long = [line for line in bare.splitlines() if len(line) > columns]
+    assert all(len(line.split()) == 1 for line in long)
+    assert max(map(len, bare.splitlines())) > columns - 20
+
+
+def test_what_has_no_blank_stays_whole(snapshot: str) -> None:
+    """A path can be copied from a terminal too narrow for it: it is neither cut nor broken."""
     source = json.loads(run("--from", snapshot, "--json").stdout)["capabilities"]["devices"][0]["source"]
-    assert source in run("--from", snapshot).stdout
-    coloured = on_a_terminal(snapshot, {})
-    assert source not in coloured
-    assert "..." in coloured
-    assert source[-10:] in coloured
+    (path,) = (word for word in source.split() if word.startswith("/"))
+    assert path in on_a_terminal(snapshot, {}, columns=40)
+
+
+def test_a_named_machine_is_asked_by_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--machine` answers for a machine that nobody has at hand, and says that it is one; dashes are as good."""
+    assert main(["--machine", "MI300X-rocm700"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("aiter-token, page size 1: ")
+    assert "machine    mi300x_rocm700, laid out from its description" in told
+    assert tempfile.gettempdir() not in told
+    assert main(["require", "aiter-preshuffle", "--machine", "mi300x_rocm720"]) == 0
+    assert main(["why", "deepgemm", "--machine", "h200"]) == 0
+    assert main(["what-if", "--triton", "3.6.0", "--machine", "mi300x_rocm700"]) == 0
+    assert main(["matrix", "--machine", "mi355x"]) == 0
+    capsys.readouterr()
+    snapshot = document(capsys, "snapshot", "--machine", "h200")
+    assert decide(Capabilities.from_dict(snapshot)).chosen == "deepgemm"
+
+
+def test_the_tour_shows_what_it_is_for_on_any_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Also without torch: this machine's answer, and beside it those of machines that people know; never a no."""
+    bare = machine(tmp_path, platform="unknown", torch=None, triton=None)
+    assert main(["tour"], host=bare) == 0
+    text = capsys.readouterr().out
+    assert "No row may be used" in text
+    told = document(capsys, "tour", host=bare)
+    answers = {each["name"]: (each["chosen"], each["page_size"]) for each in told["machines"]}
+    assert answers["mi300x_rocm700"] == ("aiter-token", 1)
+    assert answers["mi300x_rocm720"] == answers["mi355x"] == ("aiter-preshuffle", 64)
+    assert answers["mi250x"] == ("portable", 64)
+    assert answers["cpu_only"] == ("reference", 64)
+    assert all(name in text for name in answers)
+    reasons = {each["name"]: each["reason"] and each["reason"]["code"] for each in told["machines"]}
+    assert (reasons["mi300x_rocm700"], reasons["mi300x_rocm720"]) == ("triton.too-old", None)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_python_that_was_asked_is_told(tmp_path: Path) -> None:
+    """The report names this Python and where it looks packages up, in text and in a snapshot."""
+    told = run("report", cwd=tmp_path).stdout
+    assert f"python     {sys.executable} " in told
+    assert "\npackages   " in told
+    system = json.loads(run("snapshot", cwd=tmp_path).stdout)["extras"]["system"]
+    assert system["python"] == sys.executable
+    assert all(folder.endswith("-packages") for folder in system["folders"])
+
+
+@pytest.fixture
+def other_python(tmp_path: Path) -> Path:
+    """Return an environment whose Python has a torch of its own, a ROCm build."""
+    folder = tmp_path / "other"
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python3.*/site-packages")
+    lay_out_packages(site, platform="rocm", torch="2.9.1", triton="3.6.0")
+    return folder
+
+
+def test_another_python_is_asked(tmp_path: Path, other_python: Path) -> None:
+    """`--python` takes a path or an environment's folder, and tells of that Python's packages."""
+    for given in (other_python, other_python / "bin/python"):
+        told = run("--python", str(given), cwd=tmp_path).stdout
+        assert "platform   rocm" in told
+        assert f"python     {other_python}/bin/python" in told
+
+
+@pytest.mark.parametrize("given", ["no/such/python", sys.prefix + "/no", "/bin/false"])
+def test_a_python_that_there_is_none_of(capsys: pytest.CaptureFixture[str], given: str) -> None:
+    """What does not answer as a Python does is wrong usage, and the message names it."""
+    assert f"--python {given}: " in usage_error(capsys, "--python", given)
+
+
+@pytest.mark.parametrize("variable", ["VIRTUAL_ENV", "CONDA_PREFIX", "PATH"])
+def test_where_torch_is_elsewhere_it_is_pointed_at(tmp_path: Path, other_python: Path, variable: str) -> None:
+    """An active environment whose Python has a torch is named where the one that was asked has none."""
+    venv.create(tmp_path / "bare", symlinks=True)
+    value = str(other_python / "bin") + os.pathsep + os.environ["PATH"] if variable == "PATH" else str(other_python)
+    site = os.path.dirname(os.path.dirname(packaging.__file__))
+    for name in ("packaging",):
+        (only,) = (tmp_path / "bare").glob("lib/python3.*/site-packages")
+        (only / name).symlink_to(os.path.join(site, name))
+    done = subprocess.run(
+        [str(tmp_path / "bare/bin/python"), "-m", "nsa_caps"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": SOURCES, variable: value},
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"nsa-caps --python {other_python}/bin/python" in " ".join(done.stderr.split())
+
+
+def test_one_machine_at_a_time(capsys: pytest.CaptureFixture[str], snapshot: str) -> None:
+    """Two ways to name the machine contradict each other."""
+    assert "one machine at a time" in usage_error(capsys, "--machine", "h200", "--from", snapshot)
+    assert "one machine at a time" in usage_error(capsys, "--machine", "h200", "--machine", "a100")
+    assert "did you mean h200" in usage_error(capsys, "--machine", "h201")
 
 
 def test_an_arch_comes_with_the_torch_that_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

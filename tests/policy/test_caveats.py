@@ -40,16 +40,16 @@ def test_offsets_of_32_bits_are_told_where_the_kernel_has_them(
     """A row whose kernel would score keys beyond 2 GiB as zeros says so, with the limit and the issue."""
     decision = decided(tmp_path, triton, commit, arch)
     assert decision.chosen == row
-    told = [text for text in decision.caveats if "aiter#4774" in text and "2 GiB" in text]
+    told = [text for text in decision.warnings if "aiter#4774" in text and "2 GiB" in text]
     assert len(told) == minds
 
 
 def test_a_caveat_stands_in_the_report_and_the_document(tmp_path: Path) -> None:
     """Who reads the report, and who reads its JSON, is told the same, below the verdict."""
     decision = decided(tmp_path, "3.6.0", "a6bb4993")
-    caveat = decision.caveats[0]
-    assert decision.explain().splitlines()[1].startswith("  mind: index keys beyond 2 GiB")
-    assert decision_document(decision)["caveats"] == [caveat]
+    (warning,) = decision.warnings
+    assert "\n  warning: index keys beyond 2 GiB" in decision.explain()
+    assert decision_document(decision)["warnings"] == [warning]
 
 
 def test_no_row_has_no_caveat(tmp_path: Path) -> None:

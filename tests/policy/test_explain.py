@@ -57,7 +57,7 @@ def test_the_verdict_comes_first(tmp_path: Path) -> None:
     host = machine(tmp_path, archs=["gfx942"], triton="3.4.0", aiter="a6bb4993", environ={"SGLANG_USE_AITER": "1"})
     lines = report(decide(probe(host)))
     assert lines[0].startswith("aiter-token, page size 1: ")
-    assert section(lines, "Better rows are out:")[:2] == [
+    assert section(lines, "Why not a better one:")[:2] == [
         "  aiter-preshuffle",
         "    - Triton is too old: Triton 3.4.0; needs Triton >= 3.5.0 [triton.too-old]",
     ]
@@ -68,35 +68,44 @@ def test_the_best_row_needs_no_excuse() -> None:
     """Where the best row is chosen nothing is said against any row, and no fix is offered."""
     text = "\n".join(report(decide(caps(triton="3.6.0"))))
     assert text.startswith("aiter-preshuffle, page size 64: ")
-    assert "Better rows" not in text
+    assert "Why not" not in text
     assert "fix" not in text
+    assert text.endswith("\n\nThis is the best row on rocm.")
 
 
 def test_both_ways_out_of_a_barred_import() -> None:
     """That nothing of aiter can be imported is said once, with the rows that it bars and both ways out."""
     lines = report(decide(caps(generation="3b2e6f48", triton="3.5.1")))
-    why = section(lines, "Better rows are out:")
-    assert why[0] == "  aiter-preshuffle, aiter-flat, aiter-token"
-    assert "\n".join(why).count("nothing of aiter can be imported with this Triton") == 1
+    why = section(lines, "Why not a better one:")
+    assert why[0] == "  aiter-preshuffle, aiter-token"
+    assert "\n".join(why).count("[aiter.import-barred]") == 1
     assert '      fix: pip install "triton>=3.6.0"' in why
     assert "       or: export AITER_USE_SYSTEM_TRITON=1" in why
 
 
-def test_rows_of_other_platforms_are_one_line() -> None:
-    """A row for another platform, or not among the engine's, is told by that alone."""
+def test_rows_of_other_platforms_are_left_out() -> None:
+    """Another vendor's rows are not better ones: nothing is said of them."""
     lines = report(decide(caps(generation="3b2e6f48", triton="3.5.1")))
-    assert "  deepgemm: for cuda" in lines
-    assert not any("sm_90" in line or "deep-gemm" in line for line in lines)
-    lines = report(decide(caps(), Request(rows=("portable",))))
-    assert "  aiter-preshuffle, aiter-flat, aiter-token, deepgemm: not among the rows that the engine runs" in lines
-    assert not any(line.startswith(("Smallest", "No change")) for line in lines)
+    assert not any("deepgemm:" in line or "cuda" in line or "sm_90" in line or "deep-gemm" in line for line in lines)
+
+
+def test_rows_that_the_engine_does_not_run_are_one_line() -> None:
+    """A row that the engine cannot run is told by that alone, and no fix is offered."""
+    text = explain(decide(caps(), Request(rows=("portable",))))
+    assert "aiter-preshuffle, aiter-flat, aiter-token: not among the rows that the engine runs" in " ".join(
+        text.split()
+    )
+    assert "Smallest" not in text
+    assert "Nothing" not in text
 
 
 def test_every_fact_has_its_source() -> None:
     """Devices, packages and switches stand with where they were read; a folder that packages share stands once."""
     lines = report(decide(caps(AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS="1", SGLANG_USE_AITER="true")))
     begin = lines.index("") + 1
-    facts = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines[begin : lines.index("", begin)]}
+    facts = {
+        line.split()[0]: line.split(maxsplit=1)[1] for line in lines[begin : lines.index("", begin)] if line[0] != " "
+    }
     assert facts["platform"].split() == ["rocm", "torch/version.py:", "hip", "=", "7.0.51831"]
     assert facts["devices"].split() == ["8", "x", "gfx942", "/sys/class/kfd/0/properties"]
     assert facts["torch"].split() == ["2.9.1", "torch/version.py"]
@@ -104,11 +113,9 @@ def test_every_fact_has_its_source() -> None:
     assert facts["aiter"].split() == ["0.1.13", "/src/aiter/aiter/_version.py"]
     assert facts["missing"] == "deep_gemm"
     assert facts["packages"] == "below /opt/venv/lib/python3.12/site-packages"
-    switches = [line.split(maxsplit=1)[1] for line in lines if line.startswith("switch ")]
-    assert [switch.split() for switch in switches] == [
-        ["aiter_aot", "on", "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS=1", "(aiter", "AOT", "variable)"],
-        ["use_aiter", "on", "SGLANG_USE_AITER=true", "(SGLang", "get_bool_env_var)"],
-    ]
+    text = " ".join(" ".join(lines).split())
+    assert "switch aiter_aot on AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS=1 (aiter AOT variable) switch use_aiter on" in text
+    assert "switch use_aiter on SGLANG_USE_AITER=true (SGLang get_bool_env_var) engine" in text
 
 
 def test_several_archs_are_kept_apart() -> None:
@@ -157,29 +164,37 @@ def test_a_fix_that_changes_the_page_size_tells_the_new_one() -> None:
 
 
 def test_where_nothing_helps_it_says_so() -> None:
-    """Where no change brings a better row, or any row, that is said rather than left out."""
-    assert report(decide(caps(arch="gfx1151", generation="04907edc")))[-1] == (
-        "No change that can be foreseen brings a better row."
-    )
+    """Where no change brings a better row, that is said with the reason, and no fix is offered."""
+    text = " ".join(explain(decide(caps(arch="gfx90a", generation="04907edc"))).split())
+    end = "Nothing that you can install or set brings a better row: this row's kernels do not run on this GPU (gfx90a)."
+    assert text.endswith(end)
+    assert "fix:" not in text
+
+
+def test_what_every_row_lacks_is_told_first_and_alone() -> None:
+    """Without torch the report is that, once, with the way to the next answer; not each row's own reasons."""
     lines = report(decide(Capabilities()))
-    assert lines[0] == "No row may be used: every one is refused or rests on something unknown."
-    assert "Every row is out:" in lines
-    assert lines[-1] == "No change that can be foreseen brings any row."
+    assert lines[0] == "No row may be used: a package is not installed: no package torch."
+    why = section(lines, "Why none:")
+    assert why[0] == "  every row"
+    assert why[-1].endswith("nsa-caps why ROW")
+    assert "aiter" not in "\n".join(why)
 
 
 def test_where_something_is_not_known_it_says_how_to_know(tmp_path: Path) -> None:
     """A change whose outcome cannot be foreseen is advised, once, in the report and against each row that wants it."""
     decision = decide(probe(machine(tmp_path, platform="cuda", archs=None)))
-    ending = ["No change that can be foreseen brings a better row.", "To know more:", "  pip install nvidia-ml-py"]
-    assert report(decision)[-3:] == ending
-    assert plain(why_lines(decision, "portable")).splitlines()[-2:] == ending[1:]
+    ending = ["First find out more, which may change the answer:", "  pip install nvidia-ml-py"]
+    assert report(decision)[-2:] == ending
+    assert plain(why_lines(decision, "portable")).splitlines()[-2:] == ending
 
 
 def test_a_forced_row_shows_what_stands_against_it() -> None:
     """A row taken by force is called refused, with its reasons."""
     forced = caps(triton="3.4.0", SGLANG_USE_AITER="1", NSA_CAPS_ROW="aiter-preshuffle", NSA_CAPS_ROW_FORCE="1")
     lines = report(decide(forced))
-    assert lines[0].startswith("aiter-preshuffle, page size 64 (refused, and forced by NSA_CAPS_ROW_FORCE): ")
+    assert lines[0].startswith("aiter-preshuffle, page size 64 (refused, and forced by NSA_CAPS_ROW_FORCE):")
+    assert "best row" not in "\n".join(lines)
     assert any("[triton.too-old]" in line for line in section(lines, "Forced against:"))
 
 
@@ -188,14 +203,13 @@ MACHINES = tuple(itertools.product(("gfx90a", "gfx942", "gfx1151", "gfx1250"), (
 
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_it_fits_one_screen(generation: str) -> None:
-    """The report takes at most 40 lines of 100 columns; with a wrong switch on top, at most 48."""
+    """The report takes at most 46 lines of 80 columns; with a wrong switch on top, at most 52."""
     for arch, triton in MACHINES:
         lines = report(decide(caps(arch, triton, generation)))
-        assert len(lines) <= 40
-        assert max(map(len, lines)) <= 120
-        assert max(map(len, lines[1:])) <= 100
+        assert len(lines) <= 46
+        assert max(map(len, lines)) <= 80
         worse = caps(arch, triton, generation, "vllm", AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS="1")
-        assert len(report(decide(worse))) <= 48
+        assert len(report(decide(worse))) <= 52
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
@@ -204,22 +218,24 @@ def test_a_command_stays_on_its_line(generation: str) -> None:
     for arch, triton in MACHINES:
         decision = decide(caps(arch, triton, generation, AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS="1"))
         lines = report(decision)
-        aiter_rows = [verdict for verdict in decision.better_rows() if verdict.row.startswith("aiter")]
-        changes = {change for verdict in aiter_rows for reason in verdict.reasons for change in reason.changes}
-        assert changes
+        reached = [verdict for verdict in decision.better_rows() if decision.fix(verdict.row)]
+        changes = {change for verdict in reached for reason in verdict.reasons for change in reason.changes}
         for change in changes:
             if change.kind in ("set", "unset", "triton"):
                 assert any(line.endswith(": " + change.text) for line in lines)
                 assert shlex.split(change.text)
 
 
-def test_every_reason_of_every_better_row_is_there() -> None:
-    """No reason against a better row of this platform is left out of the report, whatever it shares with others."""
+def test_every_reason_that_matters_is_there() -> None:
+    """No reason against a row that a fix brings is left out, and of any other none that nothing can change."""
     for generation, arch, triton in itertools.product(GENERATIONS, ("gfx942", "gfx90a"), ("3.3.1", "3.4.0", "3.8.0")):
         decision = decide(caps(arch, triton, generation))
         text = " ".join(" ".join(report(decision)).split())
         for verdict in decision.better_rows():
+            reached = decision.fix(verdict.row) is not None
             for reason in verdict.reasons if verdict.row != "deepgemm" else ():
+                if not reached and reason.changes:
+                    continue
                 sentence = f"{reason.summary}: {reason.observed}; needs {reason.required} [{reason.code}]"
                 assert sentence in text, (verdict.row, sentence)
 
@@ -231,11 +247,20 @@ def test_why_of_the_chosen_row() -> None:
 
 def test_why_tells_all_of_a_refused_row() -> None:
     """Each reason comes with what was found, what is needed, where that was read, and every fix."""
-    text = plain(why_lines(decide(caps(generation="3b2e6f48", triton="3.5.1")), "aiter-flat"))
-    assert text.startswith("aiter-flat is refused, page size 64; chosen is portable, page size 64\n")
-    assert text.count("  found:  ") == text.count("  needs:  ") == 3
+    decision = decide(caps(generation="3b2e6f48", triton="3.5.1"))
+    text = plain(why_lines(decision, "aiter-preshuffle"))
+    assert text.startswith("aiter-preshuffle is refused, page size 64; chosen is portable, page size 64\n")
+    assert text.count("  found:  ") == text.count("  needs:  ") == len(decision.verdict("aiter-preshuffle").reasons)
     assert "  source: aiter/ops/triton/gluon/__init__.py" in text
     assert '  fix:    pip install "triton>=3.6.0"\n      or: export AITER_USE_SYSTEM_TRITON=1\n' in text
+
+
+def test_why_of_a_row_that_nothing_brings_offers_no_fix() -> None:
+    """All reasons are told and no fix: each would lead nowhere; the end says what nothing can change."""
+    text = plain(why_lines(decide(caps(generation="3b2e6f48", triton="3.5.1")), "aiter-flat"))
+    assert text.count("  found:  ") == 3
+    assert "fix:" not in text
+    assert "Nothing that you can install or set brings aiter-flat" in text
 
 
 def test_why_of_a_row_that_would_do() -> None:
@@ -249,7 +274,10 @@ def test_why_of_a_row_that_is_not_known() -> None:
     """A row that rests on something unknown is not called refused; one that nothing brings gets no fix."""
     unproven = decide(caps(arch="gfx1111", generation="04907edc"))
     assert plain(why_lines(unproven, "portable")).startswith("portable is not known to run, page size 64; chosen is ")
-    assert plain(why_lines(unproven, "deepgemm")).endswith("\nNo change that can be foreseen brings it.")
+    text = " ".join(plain(why_lines(unproven, "deepgemm")).split())
+    assert text.endswith(
+        "Nothing that you can install or set brings deepgemm: this row is for another platform (rocm)."
+    )
 
 
 def test_why_of_no_row() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,13 @@ def test_the_command_explains_each(file: Path, capsys: pytest.CaptureFixture[str
     assert main(["report", "--from", str(file)]) == code
     text = capsys.readouterr().out
     assert text.startswith(f"{row}, page size {size}" if row else "No row may be used")
-    assert all(verdict["row"] in text for verdict in better)
+    if row:
+        assert all(verdict["row"] in text for verdict in better if not elsewhere(verdict))
+
+
+def elsewhere(verdict: dict[str, Any]) -> bool:
+    """Return whether a row is another platform's, of which a report says nothing."""
+    return any(reason["code"] == "platform.mismatch" for reason in verdict["reasons"])
 
 
 def test_the_corpus_is_what_its_table_makes() -> None:

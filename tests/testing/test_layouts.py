@@ -43,6 +43,7 @@ ANSWERS = {
     "strix_halo": ("portable", 64),
     "h200": ("deepgemm", 64),
     "a100": ("portable", 64),
+    "rtx_pro_6000": ("deepgemm", 64),
     "dcu": ("reference", 64),
     "cpu_only": ("reference", 64),
 }
@@ -66,7 +67,7 @@ def test_a_named_machine_with_a_change(tmp_path: Path) -> None:
 
 def test_a_machine_that_there_is_none_of(tmp_path: Path) -> None:
     """A name that is not in the table is refused with those that are."""
-    with pytest.raises(MachineError, match="name is 'mi999', needs one of mi300x_rocm700, "):
+    with pytest.raises(MachineError, match="no machine is named 'mi999'; there are mi300x_rocm700, "):
         named_machine(tmp_path / "m", "mi999")
 
 

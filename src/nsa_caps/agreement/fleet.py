@@ -17,6 +17,7 @@ from nsa_caps.agreement.peers import is_handshake, summary_of_handshake
 from nsa_caps.agreement.summary import MachineSummary, summary_of
 from nsa_caps.capabilities.records import Capabilities
 from nsa_caps.capabilities.switches import with_variables
+from nsa_caps.capabilities.system import SYSTEM
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.layout.row_table import row_table
 from nsa_caps.policy.decision import UnknownRowError, decide
@@ -152,7 +153,10 @@ def _skip_blanks(text: str, place: int) -> int:
 
 
 def _key_of(document: dict[str, Any]) -> bytes:
-    """Return the same for documents that differ at most in where something was read."""
+    """Return the same for documents that differ at most in where something was read, and in the system around it."""
+    extras = document.get("extras")
+    if isinstance(extras, dict):
+        document = {**document, "extras": {name: extra for name, extra in extras.items() if name != SYSTEM}}
     text = json.dumps(_without_sources(document), sort_keys=True, separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16).digest()
 

@@ -1,4 +1,4 @@
-"""Lines on a stream: coloured where a person watches and rich is there, plain text otherwise."""
+"""Lines on a stream: as wide as the terminal, coloured where a person watches and rich is there."""
 
 from __future__ import annotations
 
@@ -6,31 +6,45 @@ import os
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
-from nsa_caps.base.lines import plain
+from nsa_caps.base.lines import WIDTH, parted, pieces, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from typing import TextIO
+
+    from rich.text import Text
 
     from nsa_caps.base.lines import Line
 
-__all__ = ["print_lines", "print_text"]
+__all__ = ["print_lines", "print_text", "width_of"]
 
 _STYLES: Mapping[str, str] = {
     "good": "bold green",
+    "fallback": "bold yellow",
     "bad": "bold red",
+    "warning": "yellow",
     "label": "bold",
     "row": "yellow",
     "source": "dim",
     "command": "cyan",
 }
+# Narrower terminals break lines themselves.
+_NARROWEST = 40
 
 
-def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
-    """Print lines, in colour where the stream is a terminal, NO_COLOR is not set and rich is installed."""
-    listed = list(lines)
+def print_lines(lines: Iterable[Line], stream: TextIO, color: str = "auto") -> None:
+    """Print lines as wide as the stream, in colour where that is wanted and rich is installed.
+
+    Args:
+        lines: what to print.
+        stream: where to.
+        color: `always`, `never` or `auto`: as NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE say, else where the stream is a
+            terminal that is not dumb.
+    """
+    listed, width = list(lines), width_of(stream)
     if listed:
-        print_text((_in_colour(listed, stream) if _wants_colour(stream) else None) or plain(listed), stream)
+        coloured = _in_colour(listed, width) if _wants_colour(stream, color) else None
+        print_text(coloured or plain(listed, width), stream)
 
 
 def print_text(text: str, stream: TextIO) -> None:
@@ -51,33 +65,51 @@ def print_text(text: str, stream: TextIO) -> None:
             raise
 
 
-def _wants_colour(stream: TextIO) -> bool:
-    # no-color.org: present and not empty.
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def width_of(stream: TextIO) -> int:
+    """Return how many columns a stream has: a terminal's own number, 80 elsewhere."""
+    if not stream.isatty():
+        return WIDTH
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except OSError:
+        return WIDTH
+    # A serial console says 0.
+    return max(columns, _NARROWEST) if columns else WIDTH
 
 
-def _in_colour(lines: Iterable[Line], stream: TextIO) -> str | None:
-    """Return lines with colours and with long sources shortened in the middle, or None without rich."""
+def _wants_colour(stream: TextIO, color: str) -> bool:
+    if color != "auto":
+        return color == "always"
+    # no-color.org and force-color.org: present and not empty.
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _in_colour(lines: Iterable[Line], width: int) -> str | None:
+    """Return lines with colours, broken as `plain` breaks them, or None without rich."""
     try:
         from rich.console import Console  # noqa: PLC0415 optional, and 60 ms
         from rich.text import Text  # noqa: PLC0415 as above
     except ImportError:
         return None
-    console = Console(file=stream, highlight=False)
+    console = Console(force_terminal=True, color_system="standard", no_color=False, highlight=False)
     with console.capture() as captured:
         for line in lines:
-            spans = [(text, _STYLES.get(role, "")) for text, role in _fitted(line, console.width)]
-            console.print(Text.assemble(*spans), soft_wrap=True)
+            for text in _broken(line, width, Text):
+                console.print(text, soft_wrap=True)
     return captured.get().removesuffix("\n")
 
 
-def _fitted(line: Line, width: int) -> Iterable[tuple[str, str]]:
-    """Return a line whose sources have lost what is too much, in the middle: both ends of a path tell something."""
-    excess = sum(len(text) for text, _ in line) - width
-    for text, role in line:
-        if role == "source" and excess > 0 and len(text) > excess + 20:
-            kept = len(text) - excess - 3
-            yield f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}", role
-            excess = 0
-        else:
-            yield text, role
+def _broken(line: Line, width: int, kind: type[Text]) -> Iterator[Text]:
+    parts = parted(line)
+    start, body = (
+        kind.assemble(*((text, _STYLES.get(role, "")) for text, role in each)) for each in parts or (line, ())
+    )
+    if parts is None:
+        yield start
+        return
+    for index, part in enumerate(pieces(body.plain, width - len(start))):
+        yield kind.assemble(start if index == 0 else " " * len(start), body[part])

@@ -19,6 +19,7 @@ _ARCH = re.compile(r"gfx[0-9a-f]{3,}|sm_\d{2,3}", re.ASCII)
 
 _COMMANDS = {
     "report": "the verdict, what it rests on, why better rows are out, the smallest fix (the default)",
+    "tour": "this machine's answer, and beside it those of machines that you know",
     "why": "every reason against a row, with fixes; exit 0 if it is chosen",
     "what-if": "the decision if that were so",
     "snapshot": "the capabilities as JSON, for bug reports, tests and --from",
@@ -40,6 +41,13 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(**shared, add_help=False)
     common.add_argument("--engine", choices=ENGINES, help="whose switches to read (sglang)")
     common.add_argument("--from", dest="source", metavar="FILE", help="decide about this snapshot; - reads stdin")
+    common.add_argument(
+        "--machine", action="append", dest="named", metavar="NAME", help="ask a known machine, such as mi300x_rocm700"
+    )
+    common.add_argument(
+        "--python", metavar="PATH", help="ask another Python of this machine: a path, a name, an environment's folder"
+    )
+    common.add_argument("--color", choices=("auto", "always", "never"), help="colour the text (auto: on a terminal)")
     common.add_argument("--json", action="store_true", help="print JSON, by schemas/report.json of this package")
     asking = argparse.ArgumentParser(**shared, add_help=False, parents=[common])
     asking.add_argument("--heads", type=int, metavar="N", help="the model's index_n_heads (64)")

@@ -47,7 +47,7 @@ def checked_row(loaded: Any) -> Row:
     _expect(type(row.page_size) is int and row.page_size > 0, "page_size", "a whole number above 0", row.page_size)
     _expect(row.order in get_args(Order), "order", f"one of {', '.join(get_args(Order))}", row.order)
     _expect(callable(row.logits_options), "logits_options", "a function", row.logits_options)
-    for name in ("requirements", "caveats"):
+    for name in ("requirements", "caveats", "warnings"):
         value = getattr(row, name)
         _expect(isinstance(value, tuple) and all(map(callable, value)), name, "a tuple of functions", value)
     return row
@@ -100,6 +100,7 @@ def guarded_row(row: Row, source: str, limit: TimeLimit) -> Row:
         row,
         requirements=(*map(guarded_requirement, row.requirements), has_options),
         caveats=tuple(map(guarded_caveat, row.caveats)),
+        warnings=tuple(map(guarded_caveat, row.warnings)),
         logits_options=lambda page_size: options(page_size)[0] or {},
     )
 

@@ -6,7 +6,7 @@ No I/O, no clock, no environment, no torch: the machine is an argument, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from nsa_caps.capabilities.records import dialect
 from nsa_caps.pages import PageFormat, PageFormatError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nsa_caps.capabilities.records import Capabilities
+    from nsa_caps.policy.caveats import Caveat
     from nsa_caps.policy.rows import Row
 
 __all__ = ["Decision", "Fix", "UnknownRowError", "decide", "find_row"]
@@ -69,11 +70,19 @@ class Decision:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What to mind of the row chosen: what it costs against the best, where its kernels go wrong."""
+        """What to know of the row chosen, such as what it costs against the best."""
+        return self._told("caveats")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Where the kernels of the row chosen give wrong results without a sign."""
+        return self._told("warnings")
+
+    def _told(self, field_name: Literal["caveats", "warnings"]) -> tuple[str, ...]:
         if self.chosen is None:
             return ()
-        found = (caveat(self.caps) for caveat in find_row(self.chosen, self.rows).caveats)
-        return tuple(text for text in found if text is not None)
+        caveats: tuple[Caveat, ...] = getattr(find_row(self.chosen, self.rows), field_name)
+        return tuple(text for caveat in caveats if (text := caveat(self.caps)) is not None)
 
     def explain(self) -> str:
         """Return the decision in words: the verdict, what it rests on, why better rows are out, the smallest fix."""

@@ -37,6 +37,7 @@ def decision_document(decision: Decision) -> dict[str, Any]:
         **chosen_document(decision),
         "forced": decision.forced,
         "caveats": list(decision.caveats),
+        "warnings": list(decision.warnings),
         "request": to_plain(decision.request),
         "verdicts": [verdict_document(verdict) for verdict in decision.verdicts],
     }

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Protocol
 
-from nsa_caps.base.lines import Line, indented, plain, printable
-from nsa_caps.base.serial import field_names
+from nsa_caps.base.lines import HANG, Line, indented, plain, printable
+from nsa_caps.policy.fact_lines import fact_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from nsa_caps.capabilities.records import Capabilities, Note, Package, Switch
+    from nsa_caps.capabilities.records import Capabilities, Note
     from nsa_caps.policy.changes import Change
     from nsa_caps.policy.reasons import Reason, RowVerdict
     from nsa_caps.policy.request import Request
@@ -21,6 +20,7 @@ __all__ = [
     "Decided",
     "explain",
     "headline",
+    "is_best",
     "note_lines",
     "report_lines",
     "short_headline",
@@ -69,6 +69,10 @@ class Decided(Protocol):
     def caveats(self) -> tuple[str, ...]:
         """What to know of the row chosen."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Where the row chosen gives wrong results."""
+
     def verdict(self, row: str) -> RowVerdict:
         """Return what was decided of a row."""
 
@@ -78,12 +82,12 @@ class Decided(Protocol):
     def fix(self, row: str) -> _Fix | None:
         """Return the fewest changes that bring a row."""
 
-    def best_fix(self) -> _Fix | None:
-        """Return the fewest changes that bring a better row."""
 
-
-_LABEL = 11
 _BLANK: Line = ()
+# The kinds of changes that one cannot type.
+_IN_WORDS = ("aiter", "arch", "page-size")
+# Whoever has no torch, or something else that every row needs, need not read what else each row lacks.
+_UNBLOCK_FIRST = "More may stand against each row once that is mended: nsa-caps why ROW"
 
 
 def explain(decision: Decided) -> str:
@@ -94,36 +98,43 @@ def explain(decision: Decided) -> str:
 
 
 def report_lines(decision: Decided) -> Iterator[Line]:
-    """Return the report without its notes, the verdict first."""
+    """Return the report without its notes: the verdict, what it rests on, why not better, the smallest fix."""
     yield headline(decision)
+    for warning in decision.warnings:
+        yield (("  warning: ", "warning"), HANG, (printable(warning), "warning"))
     for caveat in decision.caveats:
-        yield from indented("  mind: ", caveat)
+        yield from indented("  ", caveat)
     yield _BLANK
-    yield from _fact_lines(decision)
-    better = decision.better_rows()
-    if better:
+    yield from fact_lines(decision.caps, decision.request)
+    within_reach = [verdict for verdict in decision.better_rows() if verdict.out_of_reach is None]
+    if within_reach or _not_run(decision):
         yield _BLANK
-        yield (("Better rows are out:" if decision.chosen else "Every row is out:", "label"),)
-        yield from _barred_lines(better)
+        yield from _why_not_better(decision, within_reach)
+    elif decision.chosen and not decision.forced:
+        yield _BLANK
+        yield from indented("", f"This is the best row on {decision.caps.platform}.")
     if decision.forced and decision.chosen:
         yield _BLANK
         yield (("Forced against:", "label"),)
-        yield from _barred_lines((decision.verdict(decision.chosen),))
-    fix = list(_fix_lines(decision))
-    if fix:
-        yield _BLANK
-        yield from fix
+        yield from _barred_lines((decision.verdict(decision.chosen),), {decision.chosen})
 
 
 def headline(decision: Decided) -> Line:
     """Return the verdict: the row, its page size and what it is."""
     if decision.chosen is None:
-        return (("No row may be used: every one is refused or rests on something unknown.", "bad"),)
+        common = _common_reasons(decision)
+        why = f"{common[0].summary}: {common[0].observed}" if common else "each is refused, or needs what is not known"
+        return HANG, ("No row may be used", "bad"), (f": {printable(why)}.", "")
     summary = next(row.summary for row in decision.rows if row.name == decision.chosen)
     verdict, explanation = short_headline(decision), f": {summary}"
     if decision.forced:
-        return (verdict, "bad"), (" (refused, and forced by NSA_CAPS_ROW_FORCE)", "bad"), (explanation, "")
-    return (verdict, "good"), (explanation, "")
+        return HANG, (verdict, "bad"), (" (refused, and forced by NSA_CAPS_ROW_FORCE)", "bad"), (explanation, "")
+    return HANG, (verdict, "good" if is_best(decision) else "fallback"), (explanation, "")
+
+
+def is_best(decision: Decided) -> bool:
+    """Return whether no row that this platform and the engine could ever run comes before the chosen one."""
+    return decision.chosen is not None and all(verdict.out_of_reach for verdict in decision.better_rows())
 
 
 def short_headline(decision: Decided) -> str:
@@ -135,126 +146,109 @@ def short_headline(decision: Decided) -> str:
     return f"{decision.chosen}, page size {size}{model}"
 
 
-def _fact_lines(decision: Decided) -> Iterator[Line]:
-    """Return what the verdict rests on: a name, a value and where it was read, in columns."""
-    facts = list(_facts(decision.caps, decision.request))
-    base = _shared_folder(decision.caps)
-    width = min(26, max(len(value) for _, value, _ in facts))
-    for name, value, source in facts:
-        where = printable((source or "").replace(base + "/", "", 1) if base else source or "")
-        source_span = (("  " + where, "source"),) if where else ()
-        yield (f"{printable(name):<{_LABEL}}", "label"), (f"{printable(value):<{width}}", ""), *source_span
-    if base:
-        yield ("packages", "label"), (f"{'':<{_LABEL - 8}}below ", ""), (printable(base), "source")
+def _not_run(decision: Decided) -> list[str]:
+    """Return the better rows of this platform that the engine does not run."""
+    return [
+        verdict.row
+        for verdict in decision.better_rows()
+        if verdict.out_of_reach and not any(reason.code == "platform.mismatch" for reason in verdict.reasons)
+    ]
 
 
-def _facts(caps: Capabilities, request: Request) -> Iterator[tuple[str, str, str | None]]:
-    yield "platform", caps.platform, caps.platform_source or "no readable torch"
-    if not caps.devices:
-        yield "devices", "not known" if caps.devices is None else "none", None
-    for arch in caps.archs or ():
-        same = [device for device in caps.devices or () if device.arch == arch]
-        yield "devices", f"{len(same)} x {arch}", same[0].source
-    packages = caps.packages
-    for package in packages:
-        if package.state != "missing":
-            yield package.name, _version(package), package.source or package.location
-    missing = [package.name for package in packages if package.state == "missing"]
-    if missing:
-        yield "missing", ", ".join(missing), None
-    # Two equal machines may hold their switches in different order.
-    for _, switch in sorted(caps.switches.items()):
-        if switch.variable:
-            yield "switch", f"{switch.name} {_value(switch)}", f"{switch.variable}={switch.raw} ({switch.source})"
-    yield "engine", caps.engine, None
-    asked = _asked(request)
-    if asked:
-        yield "request", asked, None
+def _common_reasons(decision: Decided) -> list[Reason]:
+    """Return the reasons that bar every row, in the order in which the last row has them."""
+    verdicts = decision.better_rows()
+    return [
+        reason for reason in verdicts[-1].reasons if all(reason in verdict.reasons for verdict in verdicts)
+    ] if decision.chosen is None and verdicts else []  # fmt: skip
 
 
-def _version(package: Package) -> str:
-    version = package.version or "of unknown version"
-    return version if package.state == "found" else f"{version}, {package.state}"
+def _why_not_better(decision: Decided, within_reach: list[RowVerdict]) -> Iterator[Line]:
+    """Return what bars the better rows of this platform, and the one next step."""
+    common = _common_reasons(decision)
+    fixes = {verdict.row: decision.fix(verdict.row) for verdict in within_reach}
+    reachable = {row for row, fix in fixes.items() if fix is not None}
+    yield (("Why not a better one:" if decision.chosen else "Why none:", "label"),)
+    if common:
+        yield (("  every row", "row"),)
+        for reason in common:
+            yield from _reason_lines(reason, fixes=bool(reachable))
+        yield from indented("  ", _UNBLOCK_FIRST)
+    else:
+        yield from _barred_lines(within_reach, reachable)
+    not_run = _not_run(decision)
+    if not_run:
+        yield (("  " + ", ".join(not_run), "row"), HANG, (": not among the rows that the engine runs", ""))
+    best = next((fix for fix in fixes.values() if fix is not None), None)
+    if best is not None:
+        yield _BLANK
+        yield from _steps_of(best)
+    elif within_reach:
+        yield _BLANK
+        yield from _no_fix_lines(within_reach, "a better row" if decision.chosen else "any row")
 
 
-def _value(switch: Switch) -> str:
-    if switch.value is None:
-        return "unreadable"
-    return {True: "on", False: "off"}[switch.value] if isinstance(switch.value, bool) else switch.value
+def _barred_lines(verdicts: Iterable[RowVerdict], reachable: set[str]) -> Iterator[Line]:
+    """Return why rows are out: each reason once, under the rows that it bars.
 
-
-def _asked(request: Request) -> str:
-    """Return what the request asks for beyond the default of every field."""
-    default = type(request)()
-    names = [name for name in field_names(request) if getattr(request, name) != getattr(default, name)]
-    return ", ".join(f"{name} {getattr(request, name)}" for name in names)
-
-
-def _shared_folder(caps: Capabilities) -> str | None:
-    """Return the folder that two or more of the packages lie in, which need not be printed with each."""
-    places = [package.location for package in caps.packages]
-    folders = [os.path.dirname(place) for place in places if place]
-    return next((folder for folder in folders if folder and folders.count(folder) > 1), None)
-
-
-def _barred_lines(verdicts: Iterable[RowVerdict]) -> Iterator[Line]:
-    """Return why rows are out: each reason once, under the rows that it bars."""
-    elsewhere: dict[str, list[str]] = {}
+    A row that no fix brings is told by what nothing can change; the rest of it, and every fix, would lead nowhere.
+    """
     barred: dict[Reason, list[str]] = {}
     for verdict in verdicts:
-        reached = verdict.out_of_reach
-        if reached is not None:
-            elsewhere.setdefault(reached, []).append(verdict.row)
-            continue
-        for reason in verdict.reasons:
+        final = () if verdict.row in reachable else _final_reasons(verdict)
+        for reason in final or verdict.reasons:
             barred.setdefault(reason, []).append(verdict.row)
-    groups: dict[str, list[Reason]] = {}
+    groups: dict[tuple[str, ...], list[Reason]] = {}
     for reason, rows in barred.items():
-        groups.setdefault(", ".join(rows), []).append(reason)
+        groups.setdefault(tuple(rows), []).append(reason)
     for names, reasons in groups.items():
-        yield (("  " + names, "row"),)
+        yield (("  " + ", ".join(names), "row"),)
         for reason in reasons:
-            yield from _reason_lines(reason)
-    for why, rows in elsewhere.items():
-        yield ("  " + ", ".join(rows), "row"), (f": {why}", "")
+            yield from _reason_lines(reason, fixes=not reachable.isdisjoint(names))
 
 
-def _reason_lines(reason: Reason) -> Iterator[Line]:
+def _reason_lines(reason: Reason, *, fixes: bool) -> Iterator[Line]:
     # What is not known is told from what is known to be wrong by its mark.
     mark = "-" if reason.verdict == "unmet" else "?"
     text = f"{reason.summary}: {reason.observed}; needs {reason.required} [{reason.code}]"
     yield from indented(f"    {mark} ", text)
-    for word, change in zip(("fix:", *[" or:"] * len(reason.changes)), reason.changes, strict=False):
-        yield from indented(f"      {word} ", change.text, "command")
+    changes = reason.changes if fixes else ()
+    for word, change in zip(("fix:", *[" or:"] * len(changes)), changes, strict=False):
+        yield _change_line(f"      {word} ", change)
 
 
-def _fix_lines(decision: Decided) -> Iterator[Line]:
-    fix = decision.best_fix()
-    if fix is not None:
-        yield from _steps_of(fix)
-        return
-    within_reach = [verdict for verdict in decision.better_rows() if verdict.out_of_reach is None]
-    if within_reach:
-        better = "a better row" if decision.chosen else "any row"
-        yield ((f"No change that can be foreseen brings {better}.", "label"),)
-        yield from _advice_lines(within_reach)
+def _change_line(start: str, change: Change) -> Line:
+    """Return a change: what one can type whole and coloured, what is said in words broken like them."""
+    text = printable(change.text)
+    if change.kind in _IN_WORDS:
+        return (start, ""), HANG, (text, "")
+    return (start, ""), (text, "command")
 
 
-def _advice_lines(verdicts: Iterable[RowVerdict]) -> Iterator[Line]:
-    """Return what to do where its outcome cannot be foreseen: it tells what is not known."""
+def _no_fix_lines(verdicts: Sequence[RowVerdict], what: str) -> Iterator[Line]:
+    """Return that nothing helps and why, or what to find out first where the outcome cannot be foreseen."""
     changes = (change for verdict in verdicts for reason in verdict.reasons for change in reason.changes)
     advice = dict.fromkeys(change.text for change in changes if change.kind == "advice")
     if advice:
-        yield (("To know more:", "label"),)
+        yield (("First find out more, which may change the answer:", "label"),)
         for text in advice:
             yield from indented("  ", text, "command")
+        return
+    final = _final_reasons(verdicts[0])
+    why = f": {final[0].summary} ({final[0].observed})" if final else ""
+    yield HANG, (f"Nothing that you can install or set brings {what}", "label"), (f"{printable(why)}.", "")
+
+
+def _final_reasons(verdict: RowVerdict) -> list[Reason]:
+    """Return the reasons that nothing can change."""
+    return [reason for reason in verdict.reasons if not reason.changes]
 
 
 def _steps_of(fix: _Fix) -> Iterator[Line]:
     verdict = fix.verdict
     yield ((f"Smallest fix, for {verdict.row} with page size {verdict.page_size}:", "label"),)
-    for step in fix.steps:
-        yield from indented("  ", step.fix or "", "command")
+    for number, step in enumerate(fix.steps, 1):
+        yield _change_line("  " if len(fix.steps) == 1 else f"  {number}. ", step.changes[0])
 
 
 def what_if_lines(decision: Decided, changes: Iterable[Change], before: Decided) -> Iterator[Line]:
@@ -285,33 +279,38 @@ def why_lines(decision: Decided, row: str) -> Iterator[Line]:
     """
     verdict = decision.verdict(row)
     if decision.chosen == row and not decision.forced:
-        yield ((f"{row} is chosen, page size {verdict.page_size}", "good"),)
+        yield ((f"{row} is chosen, page size {verdict.page_size}", "good" if is_best(decision) else "fallback"),)
         return
     if verdict.verdict == "met":
-        yield (f"{row} may be used, page size {verdict.page_size}", ""), (f"; chosen is {short_headline(decision)}", "")
+        first, role, then = "may be used", "", f"; chosen is {short_headline(decision)}"
     else:
-        chosen = "forced all the same" if decision.chosen == row else f"chosen is {short_headline(decision)}"
-        word = "refused" if verdict.verdict == "unmet" else "not known to run"
-        yield (f"{row} is {word}, page size {verdict.page_size}", "bad"), (f"; {chosen}", "")
+        first, role = "is refused" if verdict.verdict == "unmet" else "is not known to run", "bad"
+        forced = decision.chosen == row
+        then = "; forced all the same" if forced else f"; chosen is {short_headline(decision)}"
+    yield HANG, (f"{row} {first}, page size {verdict.page_size}", role), (then, "")
+    fix = decision.fix(row)
     for reason in verdict.reasons:
         yield _BLANK
-        yield from indented("", f"{reason.summary} [{reason.code}]", "row")
-        yield from indented("  found:  ", reason.observed)
-        yield from indented("  needs:  ", reason.required)
-        if reason.source:
-            yield ("  source: ", ""), (printable(reason.source), "source")
-        for word, change in zip(("fix:    ", *["    or: "] * len(reason.changes)), reason.changes, strict=False):
-            yield from indented(f"  {word}", change.text, "command")
+        yield from _whole_reason_lines(reason, fixes=fix is not None)
     yield _BLANK
-    fix = decision.fix(row)
     if fix is None:
-        yield (("No change that can be foreseen brings it.", "label"),)
-        yield from _advice_lines((verdict,))
+        yield from _no_fix_lines((verdict,), row)
     else:
         yield from _steps_of(fix)
+
+
+def _whole_reason_lines(reason: Reason, *, fixes: bool) -> Iterator[Line]:
+    yield from indented("", f"{reason.summary} [{reason.code}]", "row")
+    yield from indented("  found:  ", reason.observed)
+    yield from indented("  needs:  ", reason.required)
+    if reason.source:
+        yield from indented("  source: ", reason.source, "source")
+    changes = reason.changes if fixes else ()
+    for word, change in zip(("fix:    ", *["    or: "] * len(changes)), changes, strict=False):
+        yield _change_line(f"  {word}", change)
 
 
 def note_lines(notes: Iterable[Note]) -> Iterator[Line]:
     """Return notes, a line each: what a reader should know and that decides nothing."""
     for note in notes:
-        yield ("note: ", "label"), (printable(note.source), "source"), (printable(f": {note.text}"), "")
+        yield ("note: ", "label"), HANG, (printable(note.source), "source"), (printable(f": {note.text}"), "")

@@ -35,6 +35,7 @@ class Row:
         caveats: what to know where it is chosen, such as what it costs against the best row; they decide nothing.
         packages: what its kernels come from beside torch and Triton, fields of `Capabilities`: a verdict of the
             self-check holds for these versions only.
+        warnings: where its kernels give wrong results without a sign; they decide nothing.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Row:
     requirements: tuple[Requirement, ...]
     caveats: tuple[Caveat, ...] = ()
     packages: tuple[str, ...] = ()
+    warnings: tuple[Caveat, ...] = ()
 
 
 def _no_options(_: int) -> Mapping[str, Any]:
@@ -90,7 +92,7 @@ ROWS: tuple[Row, ...] = (
             gluon.gluon_runs("preshuffle", 64),
             aiter.tile_pages(64),
         ),
-        caveats=(narrow_offsets("preshuffle"),),
+        warnings=(narrow_offsets("preshuffle"),),
     ),
     Row(
         name="aiter-flat",
@@ -111,7 +113,7 @@ ROWS: tuple[Row, ...] = (
             need.page_sizes("a page size above 1 that divides 256 or is a multiple of it",
                 lambda size: size > 1 and (256 % size == 0 or size % 256 == 0), 64),
         ),
-        caveats=(narrow_offsets("base"),),
+        warnings=(narrow_offsets("base"),),
     ),
     Row(
         name="aiter-token",
@@ -129,10 +131,8 @@ ROWS: tuple[Row, ...] = (
             aiter.plain_compiles,
             need.page_sizes("1", lambda size: size == 1, 1),
         ),
-        caveats=(
-            narrow_offsets("base"),
-            always("took 28.5 us where aiter-preshuffle takes 7.84 us, on MI355X (vllm#51216)"),
-        ),
+        caveats=(always("took 28.5 us where aiter-preshuffle takes 7.84 us, on MI355X (vllm#51216)"),),
+        warnings=(narrow_offsets("base"),),
     ),
     Row(
         name="deepgemm",
@@ -177,8 +177,8 @@ ROWS: tuple[Row, ...] = (
         ),
         caveats=(
             always(
-                "takes deepgemm's time on an H200, and told to use no fp8 products, as sm_80, gfx90a and gfx11xx have"
-                " none, 1.5 to 2.5 times that; on AMD it was not measured"
+                "takes deepgemm's time on an H200; without fp8 products (sm_80, gfx90a, gfx11xx) 1.5 to 2.5 times"
+                " that; not measured on AMD"
             ),
         ),
     ),

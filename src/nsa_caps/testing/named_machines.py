@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from nsa_caps.capabilities.records import Capabilities
+from nsa_caps.capabilities.system import System, with_system
+from nsa_caps.probes.probe import probe
 from nsa_caps.testing.machines import MachineError, machine
 
 if TYPE_CHECKING:
@@ -13,7 +18,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.probes.host import Host
 
-__all__ = ["MACHINES", "named_machine"]
+__all__ = ["MACHINES", "TITLES", "TOUR", "named_capabilities", "named_machine"]
 
 _ASKED = {"SGLANG_USE_AITER": "1"}
 # SGLang's ROCm images set both.
@@ -39,12 +44,36 @@ MACHINES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "mi250x": {"archs": ["gfx90a"] * 8, "triton": "3.6.0", "aiter": "04907edc", "environ": _ASKED},
         "strix_halo": {"archs": ["gfx1151"], "triton": "3.7.0"},
         "h200": {"platform": "cuda", "archs": ["sm_90"] * 8, "triton": "3.6.0", "deep_gemm": "2.1.1"},
+        "rtx_pro_6000": {"platform": "cuda", "archs": ["sm_120"], "triton": "3.6.0", "deep_gemm": "2.1.1"},
         "a100": {"platform": "cuda", "archs": ["sm_80"] * 8, "triton": "3.6.0", "deep_gemm": "2.1.1"},
         "dcu": {"archs": ["gfx936"] * 8, "triton": "3.6.0"},
         "cpu_only": {"platform": "cpu", "triton": None},
     }
 )  # fmt: skip
 """Arguments of `machine`, by name. Those of `mi300x_` are the ROCm 7.0, 7.2 and 10.0 images."""
+
+TITLES: Mapping[str, str] = MappingProxyType(
+    {
+        "mi300x_rocm700": "MI300X, ROCm 7.0 image, Triton 3.4",
+        "mi300x_rocm720": "MI300X, ROCm 7.2 image, Triton 3.5",
+        "mi300x_rocm1000": "MI300X, ROCm 10.0 image, Triton 3.8",
+        "mi355x": "MI355X, ROCm 7.2 image, Triton 3.7",
+        "mi250x": "MI250X, aiter, Triton 3.6",
+        "strix_halo": "Ryzen AI Max (Strix Halo), no aiter",
+        "h200": "H200, DeepGEMM, Triton 3.6",
+        "rtx_pro_6000": "RTX PRO 6000, DeepGEMM, Triton 3.6",
+        "a100": "A100, DeepGEMM, Triton 3.6",
+        "dcu": "Hygon DCU, Triton 3.6",
+        "cpu_only": "no GPU, torch's CPU build",
+    }
+)
+"""What each machine is, in a few words."""
+
+TOUR = ("mi300x_rocm700", "mi300x_rocm720", "mi355x", "mi250x", "strix_halo", "h200", "rtx_pro_6000", "cpu_only")
+"""Those that `nsa-caps tour` shows: the others say the same again."""
+
+# Where the files of a laid-out machine would stand on a real one.
+_SITE = "/usr/lib/python3/dist-packages"
 
 
 def named_machine(folder: str | os.PathLike[str], name: str, **changes: Any) -> Host:
@@ -60,8 +89,38 @@ def named_machine(folder: str | os.PathLike[str], name: str, **changes: Any) -> 
     Raises:
         MachineError: there is no machine of this name, or it cannot be laid out so.
     """
-    if name not in MACHINES:
-        raise MachineError(f"name is {name!r}, needs one of {', '.join(MACHINES)}")
-    described = MACHINES[name]
+    described = MACHINES[_known(name)]
     environ = {**described.get("environ", {}), **changes.pop("environ", {})}
     return machine(folder, **{**described, **changes, "environ": environ})
+
+
+def named_capabilities(name: str, engine: str = "sglang") -> Capabilities:
+    """Return what a machine of `MACHINES` shows, as if its files stood where a real one's do.
+
+        >>> nsa_caps.decide(named_capabilities("h200")).chosen
+        'deepgemm'
+
+    Args:
+        name: a key of `MACHINES`; upper case and dashes are as good.
+        engine: whose switches to read.
+
+    Raises:
+        MachineError: there is no machine of this name.
+        UnknownEngineError: the engine has no switches here.
+    """
+    known = _known(name)
+    with tempfile.TemporaryDirectory(prefix="nsa_caps-") as folder:
+        host = named_machine(f"{folder}/machine", known)
+        text = probe(host, engine=engine).to_json()
+    for place, stands_for in ((host.search_path[0], _SITE), (host.root, "")):
+        text = text.replace(place, stands_for)
+    return with_system(Capabilities.from_json(text), System(machine=known, folders=(_SITE,)))
+
+
+def _known(name: str) -> str:
+    known = name.lower().replace("-", "_")
+    if known in MACHINES:
+        return known
+    close = get_close_matches(known, MACHINES, 1)
+    meant = f"did you mean {close[0]}? There are" if close else "there are"
+    raise MachineError(f"no machine is named {name!r}; {meant} {', '.join(MACHINES)}")
