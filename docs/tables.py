@@ -6,13 +6,18 @@ Run as `python docs/tables.py [--check]`.
 from __future__ import annotations
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nsa_caps.capabilities.records import ENGINES
+import nsa_caps
+from nsa_caps.capabilities.engines import ENGINE_TABLE, ENGINES
 from nsa_caps.capabilities.switches import GRAMMARS, SWITCHES
+from nsa_caps.policy.engine import decide_for_engine
+from nsa_caps.policy.explain import short_headline
 from nsa_caps.policy.reasons import CODES
 from nsa_caps.policy.rows import ROWS
+from nsa_caps.testing import MACHINES, named_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,6 +59,39 @@ def grammars() -> str:
     ))  # fmt: skip
 
 
+def engines() -> str:
+    """Return the engines: what was read, what was run with our kernels, and the rows that each can run."""
+    head = ("engine", "releases read", "run with our kernels", "rows as it is", "rows with our kernels")
+    return _table(head, (
+        (f"`{engine.name}`", ", ".join(engine.releases) or "-", ", ".join(engine.kernel_releases) or "-",
+            *(", ".join(dict.fromkeys(f"`{row.row}`" for row in engine.rows or () if row.kernels is ours)) or ("all" if engine.rows is None else "-")
+                for ours in (False, True)))
+        for engine in ENGINE_TABLE.values()
+    ))  # fmt: skip
+
+
+def runnable() -> str:
+    """Return what is picked on named machines, and what each engine runs there, as it is and with our kernels."""
+    known = [engine for engine in ENGINE_TABLE.values() if engine.rows is not None]
+    head = ("machine", "best row", *(f"{engine.title}{how}" for engine in known
+        for how in ((" as it is", " with our kernels") if engine.kernel_releases else (" as it is",))))  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        return _table(head, (_runnable_on(name, Path(folder) / name) for name in MACHINES))
+
+
+def _runnable_on(name: str, folder: Path) -> list[str]:
+    # Each engine asks for aiter by a variable of its own.
+    environ = {"VLLM_ROCM_USE_AITER": "1"} if "environ" in MACHINES[name] else {}
+    host = named_machine(folder, name, environ=environ)
+    cells = [f"`{name}`", short_headline(nsa_caps.decide(nsa_caps.probe(host, engine="sglang")))]
+    for engine in ENGINE_TABLE.values():
+        if engine.rows is not None:
+            caps = nsa_caps.probe(host, engine=engine.name)
+            ways = (False, True) if engine.kernel_releases else (False,)
+            cells += [short_headline(decide_for_engine(caps, kernels=ours)) for ours in ways]
+    return cells
+
+
 def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
@@ -63,7 +101,7 @@ def main(arguments: list[str]) -> int:
     """Write the tables, or check them; return the exit code."""
     check = arguments == ["--check"]
     stale = []
-    for table in (reasons, rows, switches, grammars):
+    for table in (reasons, rows, switches, grammars, engines, runnable):
         path = TABLES / f"{table.__name__}.md"
         if check and (not path.exists() or path.read_text(encoding="utf-8") != table()):
             stale.append(str(path))

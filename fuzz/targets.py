@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.base.serial import SnapshotError
-from nsa_caps.capabilities.records import ENGINES, PLATFORMS, AotBundle, AotKernel, Capabilities, Device, Note, Package
+from nsa_caps.capabilities.engines import ENGINES
+from nsa_caps.capabilities.records import PLATFORMS, AotBundle, AotKernel, Capabilities, Device, Note, Package
 from nsa_caps.capabilities.switches import SWITCHES, VARIABLES, resolve
 from nsa_caps.policy.decision import UnknownRowError, decide
 from nsa_caps.probes.aiter_source import aiter_source

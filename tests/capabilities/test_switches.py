@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nsa_caps import Host, UnknownEngineError, probe
-from nsa_caps.capabilities.records import ENGINES
+from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.switches import GRAMMARS, SWITCHES, VARIABLES, resolve, variable_to_set
 
 NEW_NAME, OLD_NAME = "SGLANG_DSA_HIP_DISABLE_PRESHUFFLE", "SGLANG_NSA_HIP_DISABLE_PRESHUFFLE"

@@ -31,7 +31,7 @@ from nsa_caps import (
     probe,
     select_indexer_layout,
 )
-from nsa_caps.capabilities.records import ENGINES
+from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.policy.reasons import CODES
 from nsa_caps.testing.strategies import any_capabilities, capabilities, hosts, requests
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from nsa_caps.archs import dialect_of
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
+from nsa_caps.capabilities.engines import ENGINES
 
 if TYPE_CHECKING:
     from nsa_caps.archs import Dialect
@@ -38,8 +39,6 @@ SCHEMA_VERSION = 1
 
 Platform: TypeAlias = Literal["rocm", "cuda", "xpu", "npu", "musa", "cpu", "unknown"]
 PLATFORMS: tuple[Platform, ...] = ("rocm", "cuda", "xpu", "npu", "musa", "cpu", "unknown")
-# `generic` is an engine of one's own: it has no variables but this library's.
-ENGINES: tuple[str, ...] = ("sglang", "vllm", "generic")
 PackageState: TypeAlias = Literal["found", "missing", "broken", "impostor"]
 
 
@@ -246,6 +245,7 @@ class Capabilities:
         switches: the switches, by name.
         notes: what a reader should know and that decides nothing.
         extras: what third-party probes found: JSON values by name.
+        engines: the engines that are installed, by the table of engines.
     """
 
     engine: str = "sglang"
@@ -263,6 +263,7 @@ class Capabilities:
     switches: Mapping[str, Switch] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
+    engines: tuple[Package, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -288,6 +289,11 @@ class Capabilities:
     def packages(self) -> tuple[Package, ...]:
         """The packages that rows stand on, in the order in which they are reported."""
         return (self.torch, self.triton, self.aiter, self.deep_gemm)
+
+    @property
+    def engine_release(self) -> str | None:
+        """The release of the engine that is asked for; None: it is not installed, or does not tell."""
+        return next((package.version for package in self.engines if package.name == self.engine), None)
 
     def is_on(self, switch: str) -> bool:
         """Return whether a switch holds true; False where it is off, unreadable or not read at all."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from nsa_caps.capabilities.records import ENGINES, Capabilities, Note, Switch
+from nsa_caps.capabilities.engines import ENGINE_TABLE, ENGINES, Reading
+from nsa_caps.capabilities.records import Capabilities, Note, Switch
 from nsa_caps.errors import NsaCapsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "ENGINES",
@@ -22,6 +23,7 @@ __all__ = [
     "Reading",
     "SwitchRow",
     "UnknownEngineError",
+    "engine_meant",
     "resolve",
     "variable_to_set",
 ]
@@ -117,24 +119,6 @@ _ALL_GRAMMARS = (
 GRAMMARS: Mapping[str, Grammar] = {grammar.name: grammar for grammar in _ALL_GRAMMARS}
 
 
-class Reading(NamedTuple):
-    """One variable that a switch may come from.
-
-    Attributes:
-        variable: its name.
-        grammar: the grammar of the consumer that decides.
-        also: grammars of other consumers of the same variable, whose reading may differ.
-        keep_blank: a blank value is the consumer's to read; elsewhere blank counts as unset.
-        remark: a note to leave whenever this variable decides.
-    """
-
-    variable: str
-    grammar: str
-    also: tuple[str, ...] = ()
-    keep_blank: bool = False
-    remark: str | None = None
-
-
 class SwitchRow(NamedTuple):
     """One switch: what it decides, its default, and the variables it comes from, the first one set deciding.
 
@@ -142,8 +126,7 @@ class SwitchRow(NamedTuple):
         name: its name in `Capabilities.switches`.
         default: its value where no variable is set.
         decides: what it decides, in words.
-        own: the variable of this library, which comes before any engine's.
-        engine: each engine's own variables, by engine.
+        own: the variable of this library, which comes before any engine's; those stand in the table of engines.
         always: variables read whichever engine runs.
     """
 
@@ -151,31 +134,23 @@ class SwitchRow(NamedTuple):
     default: bool | str
     decides: str
     own: Reading | None = None
-    engine: Mapping[str, tuple[Reading, ...]] | None = None
     always: tuple[Reading, ...] = ()
 
     def readings(self, engine: str) -> tuple[Reading, ...]:
         """Return the variables that decide this switch under an engine, the strongest first."""
         own = (self.own,) if self.own else ()
-        return own + (self.engine or {}).get(engine, ()) + self.always
+        return own + ENGINE_TABLE[engine].variables.get(self.name, ()) + self.always
+
+    def default_under(self, engine: str) -> bool | str:
+        """Return the value where no variable is set."""
+        return ENGINE_TABLE[engine].defaults.get(self.name, self.default)
 
 
 SWITCHES: tuple[SwitchRow, ...] = (
     SwitchRow("use_aiter", False, "whether the engine asks for aiter's fast rows",
-        own=Reading("NSA_CAPS_USE_AITER", "nsa_caps bool"),
-        engine={
-            # 15 sites of SGLang read the same variable as EnvBool.
-            "sglang": (Reading("SGLANG_USE_AITER", "SGLang get_bool_env_var", also=("SGLang EnvBool",)),),
-            "vllm": (Reading("VLLM_ROCM_USE_AITER", "vLLM envs"),),
-        }),
+        own=Reading("NSA_CAPS_USE_AITER", "nsa_caps bool")),
     SwitchRow("disable_preshuffle", False, "turns the tiled layout off",
-        own=Reading("NSA_CAPS_DISABLE_PRESHUFFLE", "nsa_caps bool"),
-        engine={"sglang": (
-            Reading("SGLANG_DSA_HIP_DISABLE_PRESHUFFLE", "SGLang EnvBool"),
-            Reading("SGLANG_NSA_HIP_DISABLE_PRESHUFFLE", "SGLang EnvBool",
-                remark="honoured here, but SGLang ignores this older name since 0.5.21:"
-                " set SGLANG_DSA_HIP_DISABLE_PRESHUFFLE"),
-        )}),
+        own=Reading("NSA_CAPS_DISABLE_PRESHUFFLE", "nsa_caps bool")),
     SwitchRow("row", "", "forces one row", own=Reading("NSA_CAPS_ROW", "nsa_caps text")),
     SwitchRow("row_force", False, "takes the forced row even where it is refused",
         own=Reading("NSA_CAPS_ROW_FORCE", "nsa_caps bool")),
@@ -191,6 +166,11 @@ SWITCHES: tuple[SwitchRow, ...] = (
         always=(Reading("AITER_AOT_IMPORT", "aiter import variables"),)),
     SwitchRow("gpu_archs", "", "the arch that aiter takes for the machine's; empty: it asks rocminfo",
         always=(Reading("GPU_ARCHS", "aiter GPU_ARCHS", keep_blank=True),)),
+    SwitchRow("engine", "", "which engine is meant where none is named",
+        own=Reading("NSA_CAPS_ENGINE", "nsa_caps text")),
+    SwitchRow("install", False, "lets the entry points put this library into the engine that runs",
+        own=Reading("NSA_CAPS_INSTALL", "nsa_caps bool")),
+    SwitchRow("torch_logits", False, "makes the engine score with plain torch"),
 )  # fmt: skip
 
 VARIABLES: tuple[str, ...] = tuple(
@@ -234,13 +214,13 @@ def _resolve_row(row: SwitchRow, variables: Mapping[str, str], engine: str, note
                 notes.append(Note("switches", reading.variable, text))
             continue
         decided = _read(row, reading, raw, engine, notes)
-    return decided or Switch(row.name, row.default, None, None, "default")
+    return decided or Switch(row.name, row.default_under(engine), None, None, "default")
 
 
 def _read(row: SwitchRow, reading: Reading, raw: str, engine: str, notes: list[Note]) -> Switch | None:
     grammar = GRAMMARS[reading.grammar]
     parsed = grammar.parse(raw)
-    value = _value(parsed, row.default)
+    value = _value(parsed, row.default_under(engine))
     if parsed is _DEFAULT and grammar.other:
         notes.append(
             Note(
@@ -255,7 +235,7 @@ def _read(row: SwitchRow, reading: Reading, raw: str, engine: str, notes: list[N
         # SGLang's own reading of a variable matters only where SGLang runs.
         if other.startswith("SGLang") and engine != "sglang":
             continue
-        seen = _value(GRAMMARS[other].parse(raw), row.default)
+        seen = _value(GRAMMARS[other].parse(raw), row.default_under(engine))
         if seen != value:
             text = f"{raw!r} is {str(value).lower()} to {grammar.name} and {str(seen).lower()} to {other}"
             notes.append(Note("switches", reading.variable, text))
@@ -266,6 +246,29 @@ def _read(row: SwitchRow, reading: Reading, raw: str, engine: str, notes: list[N
 
 def _value(parsed: _Parsed, default: bool | str) -> bool | str | None:
     return parsed if not isinstance(parsed, _Unreadable) else None if parsed.fails else default
+
+
+def engine_meant(variables: Mapping[str, str], installed: Iterable[str]) -> tuple[str, tuple[Note, ...]]:
+    """Return the engine that is meant where none is named: NSA_CAPS_ENGINE's, the only one installed, or SGLang.
+
+    Args:
+        variables: the text of the variables that are set.
+        installed: the names of the engines that are installed.
+
+    Returns:
+        Its name, and a note where somebody may have meant another.
+    """
+    named, found = variables.get("NSA_CAPS_ENGINE", "").strip(), list(installed)
+    if named in ENGINES:
+        return named, ()
+    engine = found[0] if len(found) == 1 else "sglang"
+    if named:
+        text = f"{named!r} is no engine known here ({', '.join(ENGINES)}): {engine} is taken"
+        return engine, (Note("switches", "NSA_CAPS_ENGINE", text),)
+    if len(found) > 1:
+        text = f"{' and '.join(found)} are installed: {engine} is taken; NSA_CAPS_ENGINE names another"
+        return engine, (Note("switches", "the engines", text),)
+    return engine, ()
 
 
 def variable_to_set(name: str, engine: str, decided: str | None) -> str:

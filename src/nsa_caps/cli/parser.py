@@ -9,7 +9,7 @@ from typing import Any
 
 from nsa_caps._version import __version__
 from nsa_caps.capabilities.aiter_history import AITER_RELEASES
-from nsa_caps.capabilities.records import ENGINES
+from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.switches import VARIABLES
 from nsa_caps.policy.changes import Change
 
@@ -39,7 +39,9 @@ def parser() -> argparse.ArgumentParser:
         "epilog": "exit codes: 0 yes, 1 no, 2 wrong usage, 3 the probe or this command itself failed",
     }
     common = argparse.ArgumentParser(**shared, add_help=False)
-    common.add_argument("--engine", choices=ENGINES, help="whose switches to read (sglang)")
+    common.add_argument(
+        "--engine", choices=ENGINES, help="whose switches to read (the one that is installed, else sglang)"
+    )
     common.add_argument("--from", dest="source", metavar="FILE", help="decide about this snapshot; - reads stdin")
     common.add_argument(
         "--machine", action="append", dest="named", metavar="NAME", help="ask a known machine, such as mi300x_rocm700"

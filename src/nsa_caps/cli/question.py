@@ -109,14 +109,14 @@ def _capabilities(options: SimpleNamespace, host: Host | None) -> Capabilities:
     given = [option for option, value in named.items() if value]
     if len(given) > 1 or len(options.named) > 1:
         raise UsageError(f"one machine at a time: {' and '.join(given)} name several")
-    engine = options.engine or "sglang"
+    engine = options.engine
     if options.source is not None:
         caps = Capabilities.from_json(read_file("--from", options.source))
         return caps if options.engine is None else with_variables(caps, caps.variables, options.engine)
     if options.named:
         from nsa_caps.testing.named_machines import named_capabilities  # noqa: PLC0415 few ask for it
 
-        return named_capabilities(options.named[0], engine)
+        return named_capabilities(options.named[0], engine or "sglang")
     if options.python is not None:
         from nsa_caps.probes.other_python import host_of_python  # noqa: PLC0415 likewise
 
@@ -127,7 +127,7 @@ def _capabilities(options: SimpleNamespace, host: Host | None) -> Capabilities:
     return _this_machine(Host.current(), engine)
 
 
-def _this_machine(host: Host, engine: str) -> Capabilities:
+def _this_machine(host: Host, engine: str | None) -> Capabilities:
     """Return this machine; where this Python has no torch, with a note that names one that has."""
     caps = with_system(probe(host, engine=engine), this_python())
     elsewhere = next(pythons_with_torch(host), None) if caps.torch.state == "missing" else None

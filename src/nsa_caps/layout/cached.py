@@ -31,13 +31,13 @@ class _OncePerEngine:
         # A child may see other GPUs than its parent, and a lock that another thread held at the fork would never open.
         os.register_at_fork(after_in_child=self._renew)
 
-    def __call__(self, *, engine: str = "sglang", request: Request | None = None) -> IndexerLayout:
+    def __call__(self, *, engine: str | None = None, request: Request | None = None) -> IndexerLayout:
         """Return the layout of this process for an engine; thread-safe, and decided anew in a forked child.
 
         A signal handler may ask too, while its own thread is asking.
 
         Args:
-            engine: whose switches to read.
+            engine: whose switches to read; None: as `probe` finds it.
             request: the model and the engine's limits, decided once each; None: `Request()`.
 
         Raises:
@@ -54,10 +54,10 @@ class _OncePerEngine:
             self._layouts.clear()
 
     def _renew(self) -> None:
-        self._layouts: dict[tuple[str, Request | None], IndexerLayout] = {}
+        self._layouts: dict[tuple[str | None, Request | None], IndexerLayout] = {}
         self._lock = RLock()
 
-    def _decide(self, engine: str, request: Request | None) -> IndexerLayout:
+    def _decide(self, engine: str | None, request: Request | None) -> IndexerLayout:
         if is_within_call():
             # It would wait for a lock that whoever waits for it holds.
             raise CircularQuestionError("a third party's probe or row asks for the layout while it is asked about one")

@@ -58,6 +58,7 @@ CODES: Mapping[str, str] = MappingProxyType({
     "request.shape": "this row takes no indexer of this shape",
     "request.shape-unproven": "this row was never compiled for an indexer of this shape",
     "plugin.failed": "a third party's row failed when it was asked",
+    "engine.row": "the engine does not run this row here",
 })  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.records import Note, Package
 from nsa_caps.probes.host import EDITABLE, UnreadableError
 from nsa_caps.probes.python_source import SourceError, parse, string_literals
@@ -46,10 +47,15 @@ _WANTED: tuple[_Wanted, ...] = (
     _Wanted("aiter", ("_version.py",), ("amd-aiter", "aiter"), ("jit/core.py", "ops/triton")),
     _Wanted("deep_gemm", ("version.py", "__init__.py"), ("sgl-deep-gemm", "deep-gemm"), names_version=False),
 )
-
+# An engine without a version literal has it in its metadata.
+_ENGINES: tuple[_Wanted, ...] = tuple(
+    _Wanted(engine.package, engine.version_files, engine.distributions, engine.hallmarks, names_version=False)
+    for engine in ENGINE_TABLE.values()
+    if engine.package is not None
+)
 
 # By the name that a metadata folder begins with.
-_DISTRIBUTIONS = {name.replace("-", "_"): name for wanted in _WANTED for name in wanted.distributions}
+_DISTRIBUTIONS = {name.replace("-", "_"): name for wanted in (*_WANTED, *_ENGINES) for name in wanted.distributions}
 _BEGINNINGS = frozenset({EDITABLE[:2]}).union(
     first + second
     for name in _DISTRIBUTIONS
@@ -59,10 +65,12 @@ _BEGINNINGS = frozenset({EDITABLE[:2]}).union(
 
 
 def packages(host: Host) -> Mapping[str, Any]:
-    """Find torch, triton, aiter and deep_gemm."""
+    """Find torch, triton, aiter, deep_gemm, and the engines."""
     notes: list[Note] = []
     listing = _metadata_folders(host, notes)
     found: dict[str, Any] = {wanted.name: _find(host, wanted, listing, notes) for wanted in _WANTED}
+    engines = (_find(host, wanted, listing, notes) for wanted in _ENGINES)
+    found["engines"] = tuple(package for package in engines if package.state in ("found", "broken"))
     found["notes"] = tuple(notes)
     return found
 

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
-from nsa_caps.capabilities.records import Capabilities, Note
-from nsa_caps.capabilities.switches import resolve
+from nsa_caps.capabilities.records import Capabilities, Note, Switch
+from nsa_caps.capabilities.switches import engine_meant, resolve
 from nsa_caps.probes.aiter_source import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
 from nsa_caps.probes.devices import devices
@@ -48,7 +48,7 @@ _OWN_TIMEOUT = 15.0
 def probe(
     host: Host | None = None,
     *,
-    engine: str = "sglang",
+    engine: str | None = None,
     probes: Iterable[Probe] | None = None,
     plugins: bool | None = None,
     timeout: float | None = None,
@@ -57,7 +57,8 @@ def probe(
 
     Args:
         host: the machine; None: this one.
-        engine: whose switches to read, one of `nsa_caps.switches.ENGINES`.
+        engine: whose switches to read, one of `nsa_caps.switches.ENGINES`; None: NSA_CAPS_ENGINE's, else the only one
+            installed, else SGLang's.
         probes: the probes to run, instead of the built-in ones.
         plugins: also run those of the entry-point group `nsa_caps.probes`; None: as `NSA_CAPS_PLUGINS` says.
         timeout: seconds that third parties' probes, and their imports, are waited for, all of them together; None: 5.
@@ -77,14 +78,24 @@ def probe(
             found.add_own(each, host, own)
         else:
             found.add_third_party(each, host, third_party)
-    resolved, switch_notes = resolve(found.parts.get("variables", {}), engine)
+    meant, resolved, switch_notes = _resolve(found.parts, engine)
     if resolved["plugins"].value if plugins is None else plugins:
         for _, loaded in load_plugins(ENTRY_POINTS, found.notes, third_party):
             found.add_third_party(loaded, host, third_party)
-        resolved, switch_notes = resolve(found.parts.get("variables", {}), engine)
+        meant, resolved, switch_notes = _resolve(found.parts, engine)
     return Capabilities(
-        engine=engine, switches=resolved, notes=(*found.notes, *switch_notes), extras=found.extras, **found.parts
+        engine=meant, switches=resolved, notes=(*found.notes, *switch_notes), extras=found.extras, **found.parts
     )
+
+
+def _resolve(parts: Mapping[str, Any], engine: str | None) -> tuple[str, dict[str, Switch], tuple[Note, ...]]:
+    """Return the engine, what its switches hold, and the notes that finding both leaves."""
+    variables = parts.get("variables", {})
+    notes: tuple[Note, ...] = ()
+    if engine is None:
+        engine, notes = engine_meant(variables, (package.name for package in parts.get("engines", ())))
+    switches, more = resolve(variables, engine)
+    return engine, switches, (*notes, *more)
 
 
 class _Found(NamedTuple):

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
+from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.records import AiterSource, AotKernel, Platform
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.probes.host import Host
@@ -52,6 +53,7 @@ def machine(
     deep_gemm: str | None = None,
     environ: Mapping[str, str] | None = None,
     modules: Mapping[str, object] | None = None,
+    engines: Mapping[str, str] | None = None,
 ) -> Host:
     """Lay out a machine below `folder` and return the host that probes may be asked about.
 
@@ -75,6 +77,7 @@ def machine(
         deep_gemm: DeepGEMM's version; None: not installed.
         environ: the environment.
         modules: modules that are already imported, by name.
+        engines: version by name of the engines that are installed.
 
     Raises:
         MachineError: the folder is not empty, or two arguments contradict each other.
@@ -92,6 +95,7 @@ def machine(
         aiter_version=aiter_version,
         bundle=bundle,
         deep_gemm=deep_gemm,
+        engines=engines,
     )
     loaded = lay_out_gpus(place / "root", archs, nvidia=platform == "cuda")
     return Host(
@@ -113,6 +117,7 @@ def lay_out_packages(
     aiter_version: str | None = None,
     bundle: Sequence[AotKernel] = (),
     deep_gemm: str | None = None,
+    engines: Mapping[str, str] | None = None,
 ) -> str:
     """Lay out an import folder and return its path; the arguments are `machine`'s, nothing is installed unasked.
 
@@ -136,6 +141,8 @@ def lay_out_packages(
         _write(site / "deep_gemm/__init__.py", f"__version__ = {deep_gemm!r}\n")
     if aiter is not None:
         _lay_out_aiter(site, aiter, aiter_version)
+    for name, version in (engines or {}).items():
+        _lay_out_engine(site, name, version)
     for kernel in bundle:
         _write_kernel(site / AOT_FOLDER, kernel)
     return str(site)
@@ -216,6 +223,16 @@ def _lay_out_aiter(site: Path, aiter: str | AiterSource, version: str | None) ->
     write_aiter_tree(site, GENERATIONS[aiter] if isinstance(aiter, str) else aiter)
     if version is not None:
         _write(site / "aiter/_version.py", f"__version__ = version = {version!r}\n")
+
+
+def _lay_out_engine(site: Path, name: str, version: str) -> None:
+    engine = ENGINE_TABLE.get(name)
+    if engine is None or engine.package is None:
+        raise MachineError(f"engine {name!r} is no package, needs one of {', '.join(ENGINE_TABLE)} but generic")
+    _write(site / engine.package / "__init__.py", "")
+    _write(site / engine.package / engine.version_files[0], f"__version__ = {version!r}\n")
+    for mark in engine.hallmarks:
+        _write(site / engine.package / mark / "__init__.py", "")
 
 
 def _target_version(arch: str) -> int:

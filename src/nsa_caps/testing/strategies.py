@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
+from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.records import (
-    ENGINES,
     PLATFORMS,
     AiterSource,
     AotBundle,
@@ -49,6 +49,7 @@ WORDS = ("1", "0", "true", "yes", "off", "2", "", " ")
 # own, and third parties' code is nothing to draw.
 _OTHER = {
     "NSA_CAPS_ROW": tuple(row.name for row in ROWS),
+    "NSA_CAPS_ENGINE": ENGINES,
     "GPU_ARCHS": ("native", "gfx942", "gfx950", "gfx942;gfx950", "gfx942,gfx950", "GFX942", "", " "),
 }
 _YES_OR_NO = tuple(name for name in VARIABLES if name not in _OTHER)

@@ -1,0 +1,180 @@
+"""The engines: one record each, of what its sources show. Pure data, read by probes, policy and the shims alike.
+
+Read in the sources of the releases that each record names; where a release was also run, the downstream tests say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ENGINES", "ENGINE_TABLE", "Engine", "EngineRow", "Reading"]
+
+
+class Reading(NamedTuple):
+    """One variable that a switch may come from.
+
+    Attributes:
+        variable: its name.
+        grammar: the grammar of the consumer that decides.
+        also: grammars of other consumers of the same variable, whose reading may differ.
+        keep_blank: a blank value is the consumer's to read; elsewhere blank counts as unset.
+        remark: a note to leave whenever this variable decides.
+    """
+
+    variable: str
+    grammar: str
+    also: tuple[str, ...] = ()
+    keep_blank: bool = False
+    remark: str | None = None
+
+
+class EngineRow(NamedTuple):
+    """One row that an engine can run, and where.
+
+    Attributes:
+        row: the row's name.
+        platforms: where.
+        kernels: only with this library's kernels installed in the place of the engine's own.
+        page_sizes: index slots a page, best first; empty: every size that the row takes.
+        pooled_sizes: the same where tokens share an index key; empty: such models cannot run it.
+        archs: beginnings of the archs that the engine runs it on; empty: every arch that the row takes.
+        switch: a switch and what it must hold for the engine to take this way; None: it takes it unasked.
+        since: the first release known to have this way; None: every release read.
+    """
+
+    row: str
+    platforms: tuple[str, ...]
+    kernels: bool = False
+    page_sizes: tuple[int, ...] = ()
+    pooled_sizes: tuple[int, ...] = ()
+    archs: tuple[str, ...] = ()
+    switch: tuple[str, bool] | None = None
+    since: str | None = None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What is known of one engine.
+
+    Attributes:
+        name: what `engine=` takes.
+        title: what it calls itself.
+        package: its import name; None: it is no package.
+        version_files: files below the package whose `__version__` or `version` counts, in order.
+        distributions: the distributions that bring it.
+        hallmarks: files or folders that only the package meant has; empty: nobody else has the name.
+        releases: the releases, or commits, whose sources were read, oldest first.
+        kernel_releases: those in which this library's kernels were run in the place of its own.
+        variables: its own variables by switch, the strongest first.
+        defaults: switches whose default is not the table's.
+        rows: the rows that it can run, best first, as it is and with our kernels; None: it is yours, and runs all.
+        row_stride: bytes that a token takes of its page.
+        hook: how it finds plugins: the group of entry points that it runs at its start; None: it runs none.
+    """
+
+    name: str
+    title: str
+    package: str | None = None
+    version_files: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
+    hallmarks: tuple[str, ...] = ()
+    releases: tuple[str, ...] = ()
+    kernel_releases: tuple[str, ...] = ()
+    variables: Mapping[str, tuple[Reading, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    defaults: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    rows: tuple[EngineRow, ...] | None = None
+    row_stride: int = 132
+    hook: str | None = None
+
+
+_GPUS = ("cuda", "rocm")
+# Only there does vLLM call aiter's kernel that reads tiles; of its first stage, which gfx12 gets, nothing is known.
+_VLLM_AITER_ARCHS = ("gfx942", "gfx950")
+
+_SGLANG = Engine(
+    name="sglang",
+    title="SGLang",
+    package="sglang",
+    version_files=("_version.py", "version.py"),
+    distributions=("sglang", "amd-sglang"),
+    releases=("0.5.12", "0.5.15", "0.5.17", "0.5.21", "0.5.23"),
+    kernel_releases=("0.5.17", "0.5.21", "0.5.23"),
+    variables=MappingProxyType(
+        {
+            # 15 sites of SGLang read the same variable as EnvBool.
+            "use_aiter": (Reading("SGLANG_USE_AITER", "SGLang get_bool_env_var", also=("SGLang EnvBool",)),),
+            "disable_preshuffle": (
+                Reading("SGLANG_DSA_HIP_DISABLE_PRESHUFFLE", "SGLang EnvBool"),
+                Reading(
+                    "SGLANG_NSA_HIP_DISABLE_PRESHUFFLE",
+                    "SGLang EnvBool",
+                    remark="honoured here, but SGLang ignores this older name since 0.5.21:"
+                    " set SGLANG_DSA_HIP_DISABLE_PRESHUFFLE",
+                ),
+            ),
+            "torch_logits": (Reading("SGLANG_FP8_PAGED_MQA_LOGITS_TORCH", "SGLang EnvBool"),),
+        }
+    ),
+    # On ROCm its indexer calls aiter whatever the switches say, and its pool asserts pages of one token wherever they
+    # are not tiled; elsewhere it asserts flat pages of 64. Pooled keys (GLM-5.3) have pages of 64 alone.
+    rows=(
+        EngineRow("aiter-preshuffle", ("rocm",), pooled_sizes=(64,)),
+        EngineRow("aiter-flat", ("rocm",), kernels=True, page_sizes=(64,)),
+        EngineRow("aiter-token", ("rocm",), page_sizes=(1,)),
+        EngineRow("deepgemm", ("cuda",), page_sizes=(64,), pooled_sizes=(64,)),
+        EngineRow("portable", _GPUS, kernels=True, page_sizes=(64,)),
+        EngineRow("reference", ("cuda",), page_sizes=(64,), switch=("torch_logits", True), since="0.5.23"),
+    ),
+    hook="sglang.srt.plugins",
+)
+
+_VLLM = Engine(
+    name="vllm",
+    title="vLLM",
+    package="vllm",
+    version_files=("_version.py", "version.py"),
+    distributions=("vllm",),
+    releases=("0.30.0", "0.33.0"),
+    kernel_releases=("0.30.0", "0.33.0"),
+    variables=MappingProxyType({"use_aiter": (Reading("VLLM_ROCM_USE_AITER", "vLLM envs"),)}),
+    # On ROCm its store writes tiles into every block above 1, and `forward_hip` raises where there is neither aiter nor
+    # a native way (gfx950, gfx11). Without aiter it scores with plain torch, which reads flat keys: blocks of 1 alone.
+    rows=(
+        EngineRow("aiter-preshuffle", ("rocm",), page_sizes=(64, 128, 256, 512, 32, 16), archs=_VLLM_AITER_ARCHS),
+        EngineRow("aiter-flat", ("rocm",), kernels=True, page_sizes=(64, 128, 256, 32, 16)),
+        EngineRow("aiter-token", ("rocm",), page_sizes=(1,), archs=_VLLM_AITER_ARCHS, switch=("use_aiter", True)),
+        EngineRow("deepgemm", ("cuda",), page_sizes=(64,)),
+        EngineRow("portable", ("cuda",), kernels=True, page_sizes=(64,)),
+        EngineRow("portable", ("rocm",), kernels=True, page_sizes=(64, 128, 256, 32, 16)),
+        EngineRow("reference", ("rocm",), page_sizes=(1,), archs=("gfx950", "gfx11"), switch=("use_aiter", False)),
+    ),
+    hook="vllm.general_plugins",
+)
+
+_ATOM = Engine(
+    name="atom",
+    title="ATOM",
+    package="atom",
+    version_files=("_version.py", "version.py"),
+    # ROCm's is in no index that was looked at; others of this name are unrelated.
+    hallmarks=("model_ops",),
+    releases=("ffdf3bb5",),
+    # It calls aiter with tiles whatever its variables say.
+    defaults=MappingProxyType({"use_aiter": True}),
+    rows=(EngineRow("aiter-preshuffle", ("rocm",)),),
+    # 128 + 4, rounded up to 16: `aligned_index_dim` in its `aiter_mla.py`.
+    row_stride=144,
+)
+
+# An engine of one's own: it has no variables but this library's, and runs what it likes.
+_GENERIC = Engine(name="generic", title="an engine of your own")
+
+ENGINE_TABLE: Mapping[str, Engine] = MappingProxyType(
+    {engine.name: engine for engine in (_SGLANG, _VLLM, _ATOM, _GENERIC)}
+)
+ENGINES: tuple[str, ...] = tuple(ENGINE_TABLE)

@@ -1,0 +1,127 @@
+"""Which of the rows an engine can run on a machine: as it is, and with this library's kernels in it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from nsa_caps.capabilities.engines import ENGINE_TABLE
+from nsa_caps.policy.changes import Change
+from nsa_caps.policy.decision import decide
+from nsa_caps.policy.reasons import Reason
+from nsa_caps.policy.request import Request
+from nsa_caps.policy.rows import ROWS
+from nsa_caps.policy.versions import base_version
+
+if TYPE_CHECKING:
+    from nsa_caps.capabilities.engines import EngineRow
+    from nsa_caps.capabilities.records import Capabilities
+    from nsa_caps.policy.decision import Decision
+    from nsa_caps.policy.rows import Row
+
+__all__ = ["decide_for_engine", "engine_rows"]
+
+
+def engine_rows(caps: Capabilities, *, kernels: bool = False, index_kpool: int = 1) -> tuple[EngineRow, ...] | None:
+    """Return the rows that the machine's engine can run there, best first; None: it is yours, and runs all.
+
+    What is not known of the machine bars no row here: the row's own requirements tell that.
+
+    Args:
+        caps: the machine; its engine is `caps.engine`.
+        kernels: with this library's kernels in the place of the engine's own.
+        index_kpool: tokens that share one index key.
+    """
+    rows = ENGINE_TABLE[caps.engine].rows
+    return None if rows is None else tuple(row for row in rows if _runs(row, caps, kernels, index_kpool))
+
+
+def _runs(row: EngineRow, caps: Capabilities, kernels: bool, index_kpool: int) -> bool:
+    if (row.kernels and not kernels) or (index_kpool > 1 and not row.pooled_sizes):
+        return False
+    if caps.platform != "unknown" and caps.platform not in row.platforms:
+        return False
+    if row.archs and not all(arch.startswith(row.archs) for arch in caps.archs or ()):
+        return False
+    if row.switch is not None and caps.is_on(row.switch[0]) is not row.switch[1]:
+        return False
+    return row.since is None or _since(caps.engine_release, row.since)
+
+
+def _since(installed: str | None, first: str) -> bool:
+    # Without a release nothing is known of the engine but what every release has.
+    found, needed = base_version(installed), base_version(first)
+    return found is not None and needed is not None and found >= needed
+
+
+def decide_for_engine(
+    caps: Capabilities, request: Request | None = None, *, kernels: bool = False, rows: tuple[Row, ...] = ROWS
+) -> Decision:
+    """Return the decision among the rows, and the page sizes of each, that the machine's engine can run.
+
+    Args:
+        caps: the machine; its engine is `caps.engine`.
+        request: the model, and the page size that the user gave; None: `Request()`.
+        kernels: with this library's kernels in the place of the engine's own.
+        rows: the table, best first.
+
+    Returns:
+        A decision whose request names what the engine can run, so that `select_indexer_layout` decides the same.
+    """
+    request = Request() if request is None else request
+    found = engine_rows(caps, kernels=kernels, index_kpool=request.index_kpool)
+    if found is None:
+        return decide(caps, request, rows)
+    allowed = [row for row in found if request.rows is None or row.row in request.rows]
+    for row in allowed:
+        for size in _sizes(row, request):
+            decision = decide(caps, replace(request, rows=(row.row,), page_size=size), rows)
+            if decision.chosen is not None:
+                names = tuple(each.row for each in allowed if size in _sizes(each, request))
+                return decide(caps, replace(request, rows=names, page_size=size), rows)
+    return _nothing(decide(caps, request, rows), kernels=kernels)
+
+
+def _sizes(row: EngineRow, request: Request) -> tuple[int | None, ...]:
+    sizes = row.pooled_sizes if request.index_kpool > 1 else row.page_sizes
+    if not sizes:
+        return (request.page_size,)
+    return sizes if request.page_size is None else tuple(size for size in sizes if size == request.page_size)
+
+
+def _nothing(decision: Decision, *, kernels: bool) -> Decision:
+    """Return the decision with every row refused: those that are met are none of the engine's here."""
+    caps, request = decision.caps, decision.request
+    verdicts = tuple(
+        replace(each, verdict="unmet", reasons=(_not_run(each.row, caps, request, kernels=kernels),))
+        if each.verdict == "met"
+        else each
+        for each in decision.verdicts
+    )
+    return replace(decision, verdicts=verdicts, chosen=None, forced=False)
+
+
+def _not_run(name: str, caps: Capabilities, request: Request, *, kernels: bool) -> Reason:
+    engine = ENGINE_TABLE[caps.engine]
+    title = " ".join(filter(None, (engine.title, caps.engine_release)))
+    entries = [row for row in engine.rows or () if row.row == name and caps.platform in row.platforms]
+    with_kernels = not kernels and any(row.kernels for row in entries)
+    changes = (Change("advice", f"put this library's kernels into {engine.title}: NSA_CAPS_INSTALL=1"),)
+    observed = f"{title}{'' if kernels else ' as it is'}"
+    asked = (f"page size {request.page_size}" if request.page_size else "", f"index_kpool {request.index_kpool}")
+    observed = ", ".join((observed, *(each for each in asked if each and each != "index_kpool 1")))
+    needed = " or ".join(map(_needs, entries)) or f"another engine: {engine.title} has no way to it here"
+    return Reason("engine.row", "unmet", observed, needed, "the table of engines", changes if with_kernels else ())
+
+
+def _needs(row: EngineRow) -> str:
+    sizes = " or ".join(map(str, row.page_sizes))
+    parts = (
+        "this library's kernels in it" if row.kernels else "",
+        f"pages of {sizes}" if sizes else "",
+        f"{' or '.join(row.archs)}" if row.archs else "",
+        f"{row.switch[0]} {'on' if row.switch[1] else 'off'}" if row.switch else "",
+        f"release {row.since}" if row.since else "",
+        "" if row.pooled_sizes else "one token an index key",
+    )
+    return ", ".join(filter(None, parts))
