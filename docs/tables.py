@@ -22,6 +22,8 @@ from nsa_caps.testing import MACHINES, named_machine
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nsa_caps.capabilities.engines import Engine
+
 TABLES = Path(__file__).parent / "tables"
 
 
@@ -64,10 +66,15 @@ def engines() -> str:
     head = ("engine", "releases read", "run with our kernels", "rows as it is", "rows with our kernels")
     return _table(head, (
         (f"`{engine.name}`", ", ".join(engine.releases) or "-", ", ".join(engine.kernel_releases) or "-",
-            *(", ".join(dict.fromkeys(f"`{row.row}`" for row in engine.rows or () if row.kernels is ours)) or ("all" if engine.rows is None else "-")
-                for ours in (False, True)))
+            _rows_of(engine, kernels=False), _rows_of(engine, kernels=True))
         for engine in ENGINE_TABLE.values()
     ))  # fmt: skip
+
+
+def _rows_of(engine: Engine, *, kernels: bool) -> str:
+    if engine.rows is None:
+        return "all"
+    return ", ".join(dict.fromkeys(f"`{row.row}`" for row in engine.rows if row.kernels is kernels)) or "-"
 
 
 def runnable() -> str:

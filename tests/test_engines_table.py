@@ -77,7 +77,7 @@ def test_what_may_have_been_meant_is_told(tmp_path: Path) -> None:
     ]
     typed = nsa_caps.probe(machine(tmp_path / "typed", environ={"NSA_CAPS_ENGINE": "vlm"}))
     assert [(note.source, note.text) for note in typed.notes] == [
-        ("NSA_CAPS_ENGINE", "'vlm' is no engine known here (sglang, vllm, atom, generic): sglang is taken")
+        ("NSA_CAPS_ENGINE", "'vlm' is no engine known here (sglang, vllm, generic, atom): sglang is taken")
     ]
 
 

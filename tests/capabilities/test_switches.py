@@ -105,7 +105,8 @@ def test_our_own_switches(word: str) -> None:
     true = word.strip().lower() in ("1", "true", "yes", "y", "on")
     false = word.strip().lower() in ("0", "false", "no", "n", "off")
     for engine in ENGINES:
-        assert value("use_aiter", engine, NSA_CAPS_USE_AITER=word) is true
+        # ATOM asks for aiter by itself.
+        assert value("use_aiter", engine, NSA_CAPS_USE_AITER=word) is (true or (engine == "atom" and not false))
         assert value("row_force", engine, NSA_CAPS_ROW_FORCE=word) is true
     expected = true if true or false else True
     assert value("use_aiter", "sglang", NSA_CAPS_USE_AITER=word, SGLANG_USE_AITER="1") is expected
@@ -120,7 +121,7 @@ def test_blank_counts_as_unset(row: object, blank: str) -> None:
     for engine in ENGINES:
         for reading in switch.readings(engine):
             resolved, left = resolve({reading.variable: blank}, engine)
-            assert resolved[switch.name].value == switch.default
+            assert resolved[switch.name].value == switch.default_under(engine)
             assert (resolved[switch.name].variable, left) == (None, ())
 
 
@@ -128,11 +129,12 @@ def test_blank_counts_as_unset(row: object, blank: str) -> None:
 def test_nothing_set_is_every_default(engine: str) -> None:
     """Without variables every switch has its default, comes from no variable and leaves no note."""
     resolved, left = resolve({}, engine)
-    assert {name: switch.value for name, switch in resolved.items()} == {row.name: row.default for row in SWITCHES}
+    values = {name: switch.value for name, switch in resolved.items()}
+    assert values == {row.name: row.default_under(engine) for row in SWITCHES}
     assert {switch.variable for switch in resolved.values()} == {None}
     assert left == ()
-    # An engine that sets nothing gets no fast row of aiter's, no third party's code and nothing forced.
-    assert {switch.value for switch in resolved.values()} == {False, ""}
+    # An engine that sets nothing gets no fast row of aiter's, but ATOM, no third party's code and nothing forced.
+    assert {name for name, value in values.items() if value} == ({"use_aiter"} if engine == "atom" else set())
 
 
 def test_an_engines_variables_are_its_own() -> None:
@@ -231,7 +233,9 @@ def test_a_row_is_named_as_text() -> None:
 
 def test_an_unknown_engine_is_an_error() -> None:
     """An engine without switches here is refused by name, with those that are known and the way for one's own."""
-    with pytest.raises(UnknownEngineError, match="'trtllm' is not known; known are sglang, vllm, generic") as caught:
+    with pytest.raises(
+        UnknownEngineError, match="'trtllm' is not known; known are sglang, vllm, generic, atom"
+    ) as caught:
         resolve({}, "trtllm")
     assert "generic" in str(caught.value)
     with pytest.raises(UnknownEngineError):

@@ -175,6 +175,6 @@ _ATOM = Engine(
 _GENERIC = Engine(name="generic", title="an engine of your own")
 
 ENGINE_TABLE: Mapping[str, Engine] = MappingProxyType(
-    {engine.name: engine for engine in (_SGLANG, _VLLM, _ATOM, _GENERIC)}
+    {engine.name: engine for engine in (_SGLANG, _VLLM, _GENERIC, _ATOM)}
 )
 ENGINES: tuple[str, ...] = tuple(ENGINE_TABLE)
