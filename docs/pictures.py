@@ -19,6 +19,10 @@ from nsa_caps.report.matrix import matrix
 from nsa_caps.report.matrix_svg import draw
 from nsa_caps.testing import named_machine
 
+# Beside the tests, which hold what it measures.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.house import FACES, arrows, floors, imports
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -168,48 +172,30 @@ def _bars(bars: list[_Bar], x: int, y: int) -> Iterator[str]:
     yield _rect("stroke", x + 70 + _FULL, y - 4, 1, len(bars) * _LINE + 4)
 
 
-# --- How the library is built
+# --- How the library is built: measured, from every import of its sources
 
-_BOX, _BOX_GAP = 184, 34
-
-
-class _Box(NamedTuple):
-    column: int
-    row: int
-    title: str
-    lines: tuple[str, ...]
-
-
-_BOXES = (
-    _Box(0, 0, "Host", ("the one door to", "the machine", "host")),
-    _Box(1, 0, "Capabilities", ("facts, each with", "its source", "probes/, switches")),
-    _Box(2, 0, "Decision", ("every row judged,", "every reason", "policy, rows, requirements")),
-    _Box(3, 0, "IndexerLayout", ("what an engine holds", "layout, once", "pages, page_table")),
-    _Box(4, 0, "kernels/", ("store, gather, logits", "loaded when used", "torch is first imported here")),
-    _Box(0, 1, "testing/", ("any machine laid out", "in a folder")),
-    _Box(1, 1, "snapshot, what-if", ("facts as JSON, changed", "changes, aiter_releases")),
-    _Box(2, 1, "words and pictures", ("explain, report,", "matrix, svg, cli")),
-    _Box(3, 1, "agreement", ("ranks, peers, fleets", "summary, handshake, fleet")),
-    _Box(4, 1, "selfcheck/, engines/", ("proof on a device;", "the engines' own names")),
-)
+_BOX, _BOX_GAP, _FLOOR = 150, 14, 64
 
 
 def built_picture() -> str:
-    """Return the way from a machine to kernels: upper row, left to right; below, what hangs on each step."""
-    width, height = 2 * _MARGIN + 5 * _BOX + 4 * _BOX_GAP, 300
-    title = "One direction: from the machine to the kernels"
+    """Return the packages on their floors; each imports only what stands below it, as its words list."""
+    graph = arrows(imports(), packages=True)
+    order = floors(graph)
+    levels = [sorted(name for name in order if order[name] == level) for level in range(max(order.values()), 0, -1)]
+    width = 2 * _MARGIN + 30 + max(len(names) for names in levels) * (_BOX + _BOX_GAP)
+    title = f"Packages on {len(levels)} floors: each imports only what stands below it"
     body = [_STYLE, text_at(_MARGIN, _MARGIN + 16, title, "head")]
-    for box in _BOXES:
-        x, y = _MARGIN + box.column * (_BOX + _BOX_GAP), 60 + box.row * 130
-        body.append(_rect("odd" if box.row else "even", x, y, _BOX, 88))
-        body.append(text_at(x + 10, y + 22, box.title, "strong"))
-        body += [text_at(x + 10, y + 24 + _LINE * number, text, "small") for number, text in enumerate(box.lines, 1)]
-        if box.row:
-            body.append(_rect("stroke", x + _BOX // 2, y - 42, 1, 42))
-        elif box.column < 4:
-            body.append(f'<path class="stroke" d="M{x + _BOX + 4} {y + 43}h18v-5l10 6-10 6v-5h-18z"/>')
-    words = " ".join(f"{box.title}: {' '.join(box.lines)}." for box in _BOXES)
-    return picture(width, height, title, words, body)
+    words = []
+    for number, names in enumerate(levels):
+        y = 60 + number * _FLOOR
+        body.append(text_at(_MARGIN, y + 28, str(len(levels) - number), "dim"))
+        for column, name in enumerate(names):
+            x = _MARGIN + 30 + column * (_BOX + _BOX_GAP)
+            below = ", ".join(sorted(graph[name])) or "nothing of its own house"
+            body.append(_rect("even" if name in FACES else "odd", x, y, _BOX, 44, f"{name} imports {below}"))
+            body.append(text_at(x + 10, y + 27, name, "strong"))
+            words.append(f"{name} imports {below}.")
+    return picture(width, 60 + len(levels) * _FLOOR + _MARGIN, title, " ".join(words), body)
 
 
 def _rect(fill: str, x: int, y: int, width: int, height: int, told: str = "") -> str:

@@ -1,4 +1,23 @@
-"""The base of every error that this package raises on purpose."""
+"""The base of every error that this package raises on purpose, and the tree of them.
+
+    NsaCapsError
+    ├── RequestError (ValueError)               the request asks for what cannot be
+    │   └── UnknownRowError                     no row has this name
+    ├── UnknownEngineError (ValueError)         no engine of this name has switches here
+    ├── SnapshotError (ValueError)              a document is no snapshot
+    ├── NoUsableLayoutError (RuntimeError)      every allowed row is out; carries every reason
+    ├── KernelLoadError (RuntimeError)          a row's kernels could not be imported
+    ├── KernelArgumentError (ValueError)        an argument of a kernel does not fit; nothing was launched
+    ├── PageFormatError (ValueError)            a page format cannot exist
+    ├── PageTableError (ValueError)             an engine's metadata gives no such page table
+    ├── AgreementError (RuntimeError)           the ranks of a job could not agree
+    ├── MissingRanksError (TimeoutError)        ranks did not answer in time
+    ├── LayoutMismatchError (RuntimeError)      two sides mean different things by the same bytes
+    └── HandshakeError (ValueError)             what a peer sent is no handshake
+
+Each carries what was found as data, and derives from the builtin that its callers catch. Errors of the command, of a
+shim or of the test kit derive from NsaCapsError too.
+"""
 
 from __future__ import annotations
 
