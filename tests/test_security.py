@@ -176,6 +176,21 @@ def test_third_parties_run_only_where_they_are_asked_for(folder: Path) -> None:
     assert ("executed", str(folder / "site/third_party.py")) in asked.seen
 
 
+@pytest.mark.parametrize("command", [["report", "--from"], ["compare"]], ids=" ".join)
+def test_a_snapshot_turns_on_no_third_party(folder: Path, command: list[str]) -> None:
+    """A document in which the switch is on runs no code here: it is data; this process's own variable counts."""
+    metadata = folder / "site" / "third_party-1.0.dist-info"
+    (metadata / "entry_points.txt").write_text("[nsa_caps.rows]\nthird_party = third_party:row\n")
+    document = json.loads((folder / "machine.json").read_text())
+    document["variables"]["NSA_CAPS_PLUGINS"] = "1"
+    document["switches"]["plugins"].update(value=True, variable="NSA_CAPS_PLUGINS", raw="1")
+    (folder / "strangers.json").write_text(json.dumps(document))
+    assert run(folder, *command, "strangers.json").seen == []
+    assert not (folder / "executed").exists()
+    run(folder, *command, "strangers.json", environ={"NSA_CAPS_PLUGINS": "1"})
+    assert (folder / "executed").exists()
+
+
 def test_the_hook_sees_what_it_looks_for(folder: Path) -> None:
     """A plugin that opens a socket, starts a process, makes a folder and writes a file is seen at each of them."""
     (folder / "site/third_party.py").write_text(

@@ -21,8 +21,17 @@ shim or of the test kit derive from NsaCapsError too.
 
 from __future__ import annotations
 
-__all__ = ["NsaCapsError"]
+__all__ = ["NsaCapsError", "printable"]
+
+
+def printable(text: str) -> str:
+    """Return the text with what would steer a terminal, or cannot be encoded, spelled out: variables hold anything."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class NsaCapsError(Exception):
     """Something is wrong with what was asked or found; subclasses carry what as data."""
+
+    def __str__(self) -> str:
+        """Return the message as it may go to a terminal or a log: it quotes what strangers wrote."""
+        return "\n".join(map(printable, super().__str__().split("\n")))

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from nsa_caps.archs import Dialect
-from nsa_caps.base.serial import field_names
+from nsa_caps.base.serial import field_names, shortened
 from nsa_caps.errors import NsaCapsError
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ TILE = 16
 FP8_MAX: dict[Dialect, float] = {"e4m3fn": 448.0, "e4m3fnuz": 240.0}
 
 _SCALE_BYTES = 4
+# Kernels count in 32 bits.
+_LIMIT = 2**31
 # Part of what is hashed: raised when a field's meaning changes, so that old and new fingerprints never agree by chance.
 _FINGERPRINT_SCHEMA = "nsa_caps.PageFormat/1"
 
@@ -49,7 +51,7 @@ class PageFormatError(NsaCapsError, ValueError):
     """
 
     def __init__(self, field: str, observed: object, message: str) -> None:
-        super().__init__(f"{field}={observed!r}: {message}")
+        super().__init__(f"{field}={shortened(observed)}: {message}")
         self.field = field
         self.observed = observed
 
@@ -95,12 +97,16 @@ class PageFormat:
                 raise PageFormatError(name, getattr(self, name), f"must be one of {', '.join(choices)}")
         for name in ("page_size", "head_dim", "quant_block_size"):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise PageFormatError(name, value, "must be a whole number of at least 1")
+            if type(value) is not int or not 0 < value < _LIMIT:
+                raise PageFormatError(name, value, f"must be a whole number of 1 to {_LIMIT - 1}")
         self._check_geometry()
         if type(self.row_stride) is int and self.row_stride == 0:
             object.__setattr__(self, "row_stride", self._packed_row)
-        if type(self.row_stride) is not int or self.row_stride < self._packed_row or self.row_stride % _SCALE_BYTES:
+        if (
+            type(self.row_stride) is not int
+            or not self._packed_row <= self.row_stride < _LIMIT
+            or self.row_stride % _SCALE_BYTES
+        ):
             raise PageFormatError(
                 "row_stride",
                 self.row_stride,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from importlib import resources
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -23,6 +25,7 @@ from nsa_caps.testing import machine
 from .jobs import environ
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 AITER = {"SGLANG_USE_AITER": "1"}
@@ -166,19 +169,17 @@ def test_handshakes_are_compared_with_snapshots(
 
 @pytest.mark.parametrize("separator", ["\n", "", "\n\n", "  \r\n"])
 @pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("argv", [(), ("-",)])
 def test_standard_input_takes_documents_however_they_are_laid_out(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     caps: dict[str, Capabilities],
-    argv: tuple[str, ...],
     indent: int | None,
     separator: str,
 ) -> None:
     """One a line, as `nsa-caps snapshot` prints them, or nothing in between: each is named by its number."""
     texts = [json.dumps(caps[name].to_dict(), indent=indent) for name in ("new", "old", "new")]
     monkeypatch.setattr(sys, "stdin", io.StringIO(separator.join(texts) + separator))
-    found = document(capsys, *argv)
+    found = document(capsys, "-")
     assert [party["names"] for group in found["groups"] for party in group["parties"]] == [
         ["stdin:1", "stdin:3"], ["stdin:2"],
     ]  # fmt: skip
@@ -242,42 +243,116 @@ def test_a_machine_whose_row_is_misspelled_does_not_stop_the_others(
     assert "there is no row 'aiter-preshufle'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "there is no machine to compare"),
-        ("[]", "broken.json: holds [], needs a snapshot or a handshake"),
-        ("3", "broken.json: holds 3, needs"),
-        ("{", "broken.json: is no JSON, or ends within a document"),
-        ('{"a": 1} x', "broken.json: snapshot: unknown field 'a'"),
-        ('{"torch": 1}', "broken.json: snapshot.torch: holds 1"),
-        ('{"schema_version": 1, "fingerprint": "", "format": 1}', "broken.json: this handshake.format: holds 1"),
-        ("[" * 100_000, "broken.json: is no JSON"),
-        ("\udc80", "codec can't decode"),
-    ],
-)
-def test_what_is_no_machine_is_wrong_usage(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, words: str
+NO_MACHINE = {
+    "": "is empty",
+    "[]": "holds [], needs a snapshot or a handshake",
+    "3": "holds 3, needs",
+    "{": "is no JSON, or ends within a document",
+    '{"a": 1} ': "snapshot: unknown field 'a'",
+    '{"torch": 1}': "snapshot.torch: holds 1",
+    '{"schema_version": 2}': "snapshot: schema_version is 2, this release reads 1",
+    '{"schema_version": 1, "fingerprint": "", "format": 1}': "this handshake.format: holds 1",
+    "[" * 100_000: "is no JSON",
+    '{"fields": ' + "[" * 900 + "]" * 900 + "}": "is nested deeper than",
+    '{"devices": [{"index": ' + "9" * 4000 + "}]}": "snapshot.devices[0].index: holds a number of more than 63 bits",
+    '{"variables": {"\\u001b[31m": 5}}': "snapshot.variables.\\x1b[31m: holds 5",
+    "\udc80": "codec can't decode",
+}
+
+
+@pytest.mark.parametrize(("text", "words"), NO_MACHINE.items(), ids=[text[:20] for text in NO_MACHINE])
+def test_what_is_no_machine_is_named_and_the_rest_compared(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str], text: str, words: str
 ) -> None:
-    """A document that is none is named with what is wrong, as code 2."""
+    """A document that is no machine is named with what is wrong; the machines are compared, and the answer is no."""
     path = tmp_path / "broken.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert words in usage_error(capsys, str(path))
+    argv = ["compare", files["new"], str(path), files["newer"]]
+    assert main(argv) == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 machines share one layout:")
+    assert f"No machine, 1 of 3 given: - {path}: " in " ".join(printed.split()).replace(f"{path}:1:", f"{path}:")
+    assert words in " ".join(printed.split())
+    found = document(capsys, *argv[1:])
+    assert ([failure["name"] for failure in found["failures"]], found["answer"]) == ([str(path)], False)
+    assert main(["compare", str(path)]) == 1
+
+
+def test_a_broken_document_among_ten_thousand(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, caps: dict[str, Capabilities]
+) -> None:
+    """In a file of a machine a line, a line that is none is named by its number, and the others count."""
+    line = json.dumps(caps["new"].to_dict())
+    path = tmp_path / "fleet.jsonl"
+    path.write_text("\n".join([line] * 3 + ['{"torch": '] + [line] * 3 + ["ssh: connect: no route"] + [line] * 2))
+    found = document(capsys, str(path))
+    assert (found["count"], [failure["name"] for failure in found["failures"]]) == (8, [f"{path}:4", f"{path}:8"])
+
+
+def test_a_folder_is_its_files(capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str]) -> None:
+    """A folder stands for its `.json` and `.jsonl` files; one without any is no machine."""
+    (tmp_path / "none").mkdir()
+    (tmp_path / "README.txt").write_text("no machine")
+    found = document(capsys, str(tmp_path), str(tmp_path / "none"))
+    assert (found["count"], [each["name"] for each in found["failures"]]) == (len(files), [str(tmp_path / "none")])
+
+
+@pytest.mark.parametrize("command", [["compare"], ["report", "--from"]])
+def test_a_pipe_without_a_writer_and_a_device_are_no_documents(tmp_path: Path, command: list[str]) -> None:
+    """Neither is waited for, nor read to an end that it has not."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (str(pipe), "/dev/zero"):
+        done = subprocess.run(
+            [sys.executable, "-m", "nsa_caps", *command, path],
+            env=environ(), capture_output=True, text=True, check=False, timeout=20,
+        )  # fmt: skip
+        assert done.returncode == (1 if command == ["compare"] else 2)
+        assert path in done.stdout + done.stderr
+
+
+def test_a_pipe_is_read_from_its_writer(tmp_path: Path, files: dict[str, str]) -> None:
+    """A shell's `<(...)` is a pipe that somebody writes, if slowly."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m nsa_caps compare <(sleep 0.3; cat {files['new']}) {files['new']}"],
+        env=environ(), capture_output=True, text=True, check=False, timeout=20, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout.startswith("2 machines share one layout:"), done.stderr
 
 
 def test_a_document_without_end_is_not_read_to_its_end() -> None:
     """What does not become a document within 4 MiB is given up, as memory is to stay flat."""
-    stream = io.StringIO('{"a": "' + "x" * (10 << 20))
-    with pytest.raises(Exception, match="no JSON document ends within 4,194,304 characters"):
-        list(documents(stream, "stdin"))
-    assert stream.tell() < 5 << 20
+    read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal read
+        yield '{"a": "'
+        while True:
+            read += 1 << 16
+            yield "x" * (1 << 16)
+
+    (problem,) = islice(documents(endless()), 1)
+    assert "longer than 4,194,304 characters" in str(problem)
+    assert read < 5 << 20
+
+
+def test_a_name_cannot_steer_a_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str]
+) -> None:
+    """File names, and what documents hold, are printed spelled out, also in errors."""
+    path = tmp_path / "bad\x1b]0;owned\x07\n.json"
+    path.write_text("{")
+    assert main(["compare", files["new"], str(path)]) == 1
+    printed = capsys.readouterr().out
+    assert "bad\\x1b]0;owned\\x07\\n.json" in printed
+    assert all(char.isprintable() or char == "\n" for char in printed)
 
 
 def test_wrong_usage_names_what_is_wrong(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str]
 ) -> None:
-    """Files that are not there, and options of other commands."""
-    assert "No such file" in usage_error(capsys, str(tmp_path / "none.json"))
+    """No machine at all, and options of other commands."""
+    assert "needs its machines" in usage_error(capsys)
     assert "not by --from" in usage_error(capsys, "--from", files["new"])
     picture = str(tmp_path / "none" / "fleet.svg")
     assert f"--svg {picture}: " in usage_error(capsys, files["new"], "--svg", picture)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from nsa_caps import Capabilities, Change, Device, Note, Package, Request, UnknownEngineError
@@ -39,6 +41,34 @@ CAPS = Capabilities(
 def test_a_change_can_be_typed(change: Change, text: str) -> None:
     """Each kind of change has words that one can type, or do."""
     assert change.text == text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change("triton", "triton", '3.5"; curl example.org | sh; "'),
+        Change("set", "X=1; curl example.org | sh; Y", "1"),
+        Change("unset", "X; curl example.org"),
+    ],
+)
+def test_what_a_stranger_wrote_is_no_command(change: Change) -> None:
+    """A version that is none, or a variable's name that is none, is not repeated where a person pastes from."""
+    assert "curl" not in change.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change("set", "SGLANG_USE_AITER", "1; echo run"),
+        Change("set", "SGLANG_USE_AITER", "'; echo run; '"),
+        Change("package", "deep_gemm", "x; echo run"),
+        Change("keep", "ROCR_VISIBLE_DEVICES", "$(echo run)"),
+    ],
+)
+def test_a_value_is_one_word_to_a_shell(change: Change) -> None:
+    """Whatever a value holds, a shell takes it for one word and runs nothing of it."""
+    word = shlex.split(change.text)[-1]
+    assert word.partition("=")[2] == change.value or word == change.value
 
 
 def test_keeping_amds_gpus_takes_hips_variables_away() -> None:

@@ -192,6 +192,16 @@ def test_gpus_of_two_dialects_can_be_shown_one_kind_at_a_time() -> None:
     assert [change.value for change in found.changes] == ["0", "1"]
 
 
+def test_a_thousand_archs_are_no_thousand_fixes() -> None:
+    """A stranger's snapshot of as many archs as devices costs what one of eight does: each fix would be decided."""
+    archs = [*(f"gfx94{index:x}" for index in range(999)), "gfx950"]
+    devices = tuple(Device(index, arch, "source") for index, arch in enumerate(archs))
+    caps = Capabilities(platform="rocm", devices=devices)
+    decision = decide(caps)
+    assert max(len(reason.changes) for each in decision.verdicts for reason in each.reasons) == 8
+    assert "and of 992 archs more" in decision.explain()
+
+
 def test_a_gpu_without_fp8_is_named_where_it_was_read() -> None:
     """Whichever GPUs stand before it."""
     for first in ("gfx942", "gfx1100"):

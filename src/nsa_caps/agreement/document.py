@@ -18,7 +18,6 @@ __all__ = ["compare_document"]
 
 def compare_document(fleet: Fleet) -> dict[str, Any]:
     """Return what `nsa-caps compare --json` prints: the groups, and what sets each party apart from the largest."""
-    reference = fleet.groups[0].summary
     return {
         **document_head("compare"),
         "answer": fleet.shared,
@@ -30,10 +29,11 @@ def compare_document(fleet: Fleet) -> dict[str, Any]:
                 "index_kpool": group.summary.index_kpool,
                 "rows": list(group.rows),
                 "count": group.count,
-                "parties": [_party_document(party, reference) for party in group.parties],
+                "parties": [_party_document(party, fleet.groups[0].summary) for party in group.parties],
             }
             for group in fleet.groups
         ],
+        "failures": to_plain(fleet.failures),
     }
 
 

@@ -7,33 +7,40 @@ that memory grows with the kinds, not with the machines.
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+import os
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nsa_caps.agreement.mismatch import Cohort, groups_of, mismatch_lines
 from nsa_caps.agreement.peers import is_handshake, summary_of_handshake
 from nsa_caps.agreement.summary import MachineSummary, summary_of
+from nsa_caps.base.files import text_pieces
+from nsa_caps.base.lines import indented
+from nsa_caps.base.serial import shortened
 from nsa_caps.capabilities.records import Capabilities
 from nsa_caps.capabilities.switches import with_variables
 from nsa_caps.capabilities.system import SYSTEM
-from nsa_caps.errors import NsaCapsError
+from nsa_caps.errors import NsaCapsError, printable
 from nsa_caps.layout.row_table import row_table
 from nsa_caps.policy.decision import UnknownRowError, decide
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
     from typing import TextIO
 
     from nsa_caps.agreement.mismatch import Group
     from nsa_caps.base.lines import Line
     from nsa_caps.policy.request import Request
 
-__all__ = ["Fleet", "FleetError", "compare", "documents", "fleet_lines", "read_machines"]
+__all__ = ["Failure", "Fleet", "FleetError", "compare", "documents", "fleet_lines", "read_machines"]
 
-# Characters: what is read at once, and the longest document; a snapshot has some ten thousand.
-_CHUNK, _LONGEST = 1 << 16, 1 << 22
+# Characters of the longest document, of which a snapshot has some ten thousand; and levels of the deepest.
+_LONGEST, _DEEPEST = 1 << 22, 64
+# Documents that are no machine, of those printed: whoever wants all of them asks for data.
+_MOST_FAILURES = 20
+_BLANKS = re.compile(r"\s*")
 # Names that are kept of each kind.
 _MOST_NAMES = 1000
 # What tells where something was read and decides nothing.
@@ -43,7 +50,24 @@ _FOREIGN = frozenset({"extras", "variables"})
 
 
 class FleetError(NsaCapsError, ValueError):
-    """What was given is no machine: no JSON, no snapshot, no handshake; the message names the document."""
+    """There is nothing to compare."""
+
+
+class _NoMachineError(NsaCapsError, ValueError):
+    """A document is neither snapshot nor handshake."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What was given for a machine and is none, such as the empty file of an `ssh` that failed.
+
+    Attributes:
+        name: the file, and the number of the document in it.
+        problem: what it holds, and what is needed.
+    """
+
+    name: str
+    problem: str
 
 
 @dataclass(frozen=True)
@@ -52,9 +76,11 @@ class Fleet:
 
     Attributes:
         groups: the largest first; machines without a layout are one group, the last.
+        failures: what was given for a machine and is none.
     """
 
     groups: tuple[Group, ...]
+    failures: tuple[Failure, ...] = ()
 
     @property
     def count(self) -> int:
@@ -63,8 +89,8 @@ class Fleet:
 
     @property
     def shared(self) -> bool:
-        """Whether all of them share one layout."""
-        return len(self.groups) == 1 and self.groups[0].summary.format is not None
+        """Whether all of them share one layout, and all that was given is a machine."""
+        return len(self.groups) == 1 and self.groups[0].summary.format is not None and not self.failures
 
 
 class _Kind:
@@ -79,81 +105,110 @@ class _Kind:
             self.names.append(name)
 
 
-def compare(machines: Iterable[tuple[str, Any]], request: Request, engine: str | None = None) -> Fleet:
+def compare(
+    machines: Iterable[tuple[str, Any]],
+    request: Request,
+    engine: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Fleet:
     """Return machines in groups that share a layout, by fingerprint.
 
     Args:
-        machines: each machine's name and document, a snapshot or a handshake.
+        machines: each machine's name and document, a snapshot or a handshake; or, for what could not be read, an error.
         request: what is asked of the machines whose snapshots these are; handshakes tell what was decided.
         engine: whose switches to read in snapshots; None: the one that each was made for.
+        environ: whether third parties' rows are asked for here; a document does not ask for them.
 
     Raises:
-        FleetError: a document is neither snapshot nor handshake, or there is none.
+        FleetError: there is no document at all.
     """
     kinds: dict[bytes, _Kind] = {}
+    failures: list[Failure] = []
     for name, document in machines:
-        if not isinstance(document, dict):
-            raise FleetError(f"{name}: holds {json.dumps(document)[:60]}, needs a snapshot or a handshake")
-        key = _key_of(document)
-        if key not in kinds:
-            kinds[key] = _Kind(_summary(name, document, request, engine))
-        kinds[key].add(name)
-    if not kinds:
-        raise FleetError("there is no machine to compare: give snapshots or handshakes, as files or on stdin")
+        try:
+            key = _key_of(document)
+            if key not in kinds:
+                kinds[key] = _Kind(_summary(document, request, engine, environ or {}))
+        except _NoMachineError as error:
+            failures.append(Failure(name, str(error)))
+        else:
+            kinds[key].add(name)
+    if not kinds and not failures:
+        raise FleetError("there is no machine to compare: give snapshots or handshakes, as files, folders or `-`")
     parties = [Cohort(kind.summary, kind.count, tuple(kind.names)) for kind in kinds.values()]
-    return Fleet(groups_of(parties, _layout_key))
+    return Fleet(groups_of(parties, _layout_key), tuple(failures))
 
 
 def read_machines(paths: Iterable[str], stdin: TextIO) -> Iterator[tuple[str, Any]]:
-    """Return every document of some files, with its file and its number there for a name; `-` is stdin.
+    """Return every document of some files, with its file and its number there for a name; what is none, as an error.
 
-    Raises:
-        FleetError: a file cannot be read, or something is no JSON.
+    Args:
+        paths: files of one document or many; folders, of which the `.json` and `.jsonl` files count; `-`: `stdin`.
+        stdin: what `-` stands for.
     """
     for path in paths:
-        name = "stdin" if path == "-" else path
+        if path != "-" and os.path.isdir(path):
+            names = sorted(name for name in os.listdir(path) if name.endswith((".json", ".jsonl")))
+            inside = [os.path.join(path, name) for name in names]
+            yield from read_machines(inside, stdin) if inside else [(path, _NoMachineError("no .json in this folder"))]
+            continue
+        name = "stdin" if path == "-" else printable(path)
+        number = 0
         try:
-            with nullcontext(stdin) if path == "-" else open(path, encoding="utf-8") as stream:
-                for number, document in enumerate(documents(stream, name), 1):
-                    # As a rule a file of one machine bears its name.
-                    yield (name if number == 1 and name.endswith(".json") else f"{name}:{number}"), document
+            for number, document in enumerate(documents(text_pieces(path, stdin)), 1):
+                # As a rule a file of one machine bears its name.
+                yield (name if number == 1 and name.endswith(".json") else f"{name}:{number}"), document
         except (OSError, UnicodeDecodeError) as error:
-            raise FleetError(f"{name}: {error}") from error
+            yield name, _NoMachineError(_why(error))
+        else:
+            if number == 0:
+                yield name, _NoMachineError("is empty: whatever was to write it has failed")
 
 
-def documents(stream: TextIO, name: str) -> Iterator[Any]:
-    """Return the JSON documents of a stream, whether each has a line or many.
+def documents(pieces: Iterable[str]) -> Iterator[Any]:
+    """Return the JSON documents of a text that comes in pieces; what is none, as an error.
+
+    Whether each has a line or many. After what is none it goes on with the next line that begins with a brace.
+    """
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        rest, found = _documents_of(rest, is_whole=False)
+        yield from found
+    yield from _documents_of(rest, is_whole=True)[1]
+
+
+def _documents_of(text: str, *, is_whole: bool) -> tuple[str, list[Any]]:
+    """Return the documents at the beginning of a text, and what is left of it, which more may come behind."""
+    decoder, found, place = json.JSONDecoder(), list[Any](), _blanks_end(text, 0)
+    while place < len(text):
+        try:
+            document, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError) as error:
+            if not is_whole and len(text) - place <= _LONGEST:
+                break
+            size = "" if is_whole else f", or longer than {_LONGEST:,} characters"
+            document = _NoMachineError(f"is no JSON, or ends within a document{size}: {error}")
+            place = text.find("\n{", place) + 1 or len(text)
+        found.append(document)
+        place = _blanks_end(text, place)
+    return text[place:], found
+
+
+def _blanks_end(text: str, place: int) -> int:
+    return cast("re.Match[str]", _BLANKS.match(text, place)).end()
+
+
+def _key_of(document: Any) -> bytes:
+    """Return the same for documents that differ at most in where something was read, and in the system around it.
 
     Raises:
-        FleetError: something is no JSON.
+        _NoMachineError: it is no JSON object, or nested deeper than any machine's.
     """
-    decoder, rest = json.JSONDecoder(), ""
-    for chunk in iter(lambda: stream.read(_CHUNK), ""):
-        rest, problem = rest + chunk, None
-        place = _skip_blanks(rest, 0)
-        while place < len(rest):
-            try:
-                document, place = decoder.raw_decode(rest, place)
-            except (ValueError, RecursionError) as error:
-                problem = error
-                break
-            yield document
-            place = _skip_blanks(rest, place)
-        rest = rest[place:]
-        if len(rest) > _LONGEST:
-            raise FleetError(f"{name}: no JSON document ends within {_LONGEST:,} characters: {problem}")
-    if rest:
-        raise FleetError(f"{name}: is no JSON, or ends within a document: {problem}")
-
-
-def _skip_blanks(text: str, place: int) -> int:
-    while place < len(text) and text[place].isspace():
-        place += 1
-    return place
-
-
-def _key_of(document: dict[str, Any]) -> bytes:
-    """Return the same for documents that differ at most in where something was read, and in the system around it."""
+    if isinstance(document, _NoMachineError):
+        raise document
+    if not isinstance(document, dict):
+        raise _NoMachineError(f"holds {shortened(document)}, needs a snapshot or a handshake")
     extras = document.get("extras")
     if isinstance(extras, dict):
         document = {**document, "extras": {name: extra for name, extra in extras.items() if name != SYSTEM}}
@@ -161,29 +216,37 @@ def _key_of(document: dict[str, Any]) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
 
 
-def _without_sources(value: Any) -> Any:
+def _without_sources(value: Any, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise _NoMachineError(f"is nested deeper than {_DEEPEST} levels")
     if isinstance(value, dict):
         return {
-            key: item if key in _FOREIGN else _without_sources(item)
+            key: item if key in _FOREIGN else _without_sources(item, depth + 1)
             for key, item in value.items()
             if key not in _SOURCES
         }
-    return [_without_sources(item) for item in value] if isinstance(value, list) else value
+    return [_without_sources(item, depth + 1) for item in value] if isinstance(value, list) else value
 
 
-def _summary(name: str, document: dict[str, Any], request: Request, engine: str | None) -> MachineSummary:
+def _summary(
+    document: dict[str, Any], request: Request, engine: str | None, environ: Mapping[str, str]
+) -> MachineSummary:
     try:
         if is_handshake(document):
             return summary_of_handshake(document, "this")
         caps = Capabilities.from_dict(document)
         if engine is not None:
             caps = with_variables(caps, caps.variables, engine)
-        caps, rows = row_table(caps)
+        caps, rows = row_table(caps, environ)
         return summary_of(decide(caps, request, rows))
     except UnknownRowError as error:
         return MachineSummary(None, None, request.index_kpool, error=f"no layout: {error}")
     except NsaCapsError as error:
-        raise FleetError(f"{name}: {error}") from error
+        raise _NoMachineError(str(error)) from error
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def _layout_key(summary: MachineSummary) -> Hashable:
@@ -191,11 +254,20 @@ def _layout_key(summary: MachineSummary) -> Hashable:
 
 
 def fleet_lines(fleet: Fleet) -> Iterator[Line]:
-    """Return the groups, and what sets the smaller ones apart."""
+    """Return the groups, what sets the smaller ones apart, and what was given and is no machine."""
     machines = "1 machine" if fleet.count == 1 else f"{fleet.count:,} machines"
-    if fleet.shared:
+    if len(fleet.groups) == 1 and fleet.groups[0].summary.format is not None:
         yield ((f"{machines} {'has' if fleet.count == 1 else 'share'} one layout:", "good"),)
-    else:
+    elif fleet.groups:
         groups = "1 group" if len(fleet.groups) == 1 else f"{len(fleet.groups)} groups"
         yield ((f"{machines} in {groups}:", "bad"),)
-    yield from mismatch_lines(fleet.groups)
+    if fleet.groups:
+        yield from mismatch_lines(fleet.groups)
+    if fleet.failures:
+        if fleet.groups:
+            yield ()
+        yield ((f"No machine, {len(fleet.failures):,} of {fleet.count + len(fleet.failures):,} given:", "bad"),)
+        for failure in fleet.failures[:_MOST_FAILURES]:
+            yield from indented("  - ", f"{failure.name}: {failure.problem}")
+        if len(fleet.failures) > _MOST_FAILURES:
+            yield ((f"  - and {len(fleet.failures) - _MOST_FAILURES:,} more", ""),)

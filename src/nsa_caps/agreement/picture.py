@@ -25,6 +25,8 @@ _MOST_GROUPS, _MOST_REASONS = 20, 3
 def draw_fleet(fleet: Fleet) -> str:
     """Return the picture: a bar a group, the largest first, coloured by its row."""
     head = f"{fleet.count:,} machines, {len(fleet.groups)} {'group' if len(fleet.groups) == 1 else 'groups'}"
+    if fleet.failures:
+        head += f", and {len(fleet.failures):,} documents that are no machine"
     body, y = [text_at(_MARGIN, _MARGIN + 16, f"Layouts of the indexer's pages: {head}", "head")], _MARGIN + 44
     for group in fleet.groups[:_MOST_GROUPS]:
         lines = [_fitted(line) for line in _lines(group, fleet)]

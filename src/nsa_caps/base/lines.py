@@ -5,6 +5,8 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import TYPE_CHECKING, TypeAlias
 
+from nsa_caps.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -56,11 +58,6 @@ def pieces(text: str, width: int) -> Iterator[slice]:
 
 def _text(line: Line) -> str:
     return "".join(text for text, _ in line)
-
-
-def printable(text: str) -> str:
-    """Return the text with what would steer a terminal, or cannot be encoded, spelled out: variables hold anything."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def indented(start: str, text: str, role: str = "") -> Iterator[Line]:

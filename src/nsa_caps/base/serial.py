@@ -13,9 +13,9 @@ from functools import cache
 from reprlib import Repr
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from nsa_caps.errors import NsaCapsError
+from nsa_caps.errors import NsaCapsError, printable
 
-__all__ = ["SnapshotError", "field_names", "from_plain", "is_record", "to_plain"]
+__all__ = ["SnapshotError", "field_names", "from_plain", "is_record", "shortened", "to_plain"]
 
 
 class SnapshotError(NsaCapsError, ValueError):
@@ -26,8 +26,20 @@ T = TypeVar("T")
 
 # Deeper than any fact, and far from where Python's own reader and writer of JSON give up.
 _DEEPEST = 32
-_REPR = Repr()
-_REPR.maxstring = _REPR.maxother = 60
+# Bits of the numbers of our own fields, and of others': Python refuses to write one of 4,300 digits, or as set, of 640.
+_LONGEST_FIELD, _LONGEST = 63, 2000
+
+
+class _Short(Repr):
+    """`repr`, bounded in length and depth, and of numbers that Python refuses to write."""
+
+    maxstring = maxother = 60
+
+    def repr_int(self, x: int, level: int) -> str:
+        return super().repr_int(x, level) if x.bit_length() <= _LONGEST else f"a number of {x.bit_length()} bits"
+
+
+_REPR = _Short()
 
 
 def to_plain(value: Any) -> Any:
@@ -54,17 +66,17 @@ def from_plain(kind: type[T], document: Any, where: str = "snapshot", *, version
         SnapshotError: a field is of the wrong name or type, or the schema version is another one.
     """
     if not isinstance(document, Mapping):
-        raise SnapshotError(f"{where}: holds {_short(document)}, needs an object")
+        raise SnapshotError(f"{where}: holds {shortened(document)}, needs an object")
     if version is not None and document.get("schema_version", version) != version:
         raise SnapshotError(
-            f"{where}: schema_version is {_short(document['schema_version'])}, this release reads {version};"
+            f"{where}: schema_version is {shortened(document['schema_version'])}, this release reads {version};"
             " make the snapshot and read it with the same release of nsa_caps"
         )
     hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
     names = field_names(kind)
-    unknown = sorted(set(document) - set(names))
+    unknown = sorted(map(shortened, set(document) - set(names)))
     if unknown:
-        raise SnapshotError(f"{where}: unknown field {unknown[0]!r}; known are {', '.join(names)}")
+        raise SnapshotError(f"{where}: unknown field {unknown[0]}; known are {', '.join(names)}")
     values = {name: _value(hints[name], document[name], f"{where}.{name}") for name in names if name in document}
     try:
         return kind(**values)
@@ -87,15 +99,15 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return None if value is None else _union(args, value, where)
     if origin is Literal:
-        if value not in args:
-            raise SnapshotError(f"{where}: holds {_short(value)}, needs one of {', '.join(map(repr, args))}")
+        if not isinstance(value, str) or value not in args:
+            raise SnapshotError(f"{where}: holds {shortened(value)}, needs one of {', '.join(map(repr, args))}")
         return value
     if origin is tuple:
         _expect(value, list, where)
         return tuple(_value(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
     if origin is Mapping:
         _expect(value, Mapping, where)
-        return {key: _value(args[1], item, f"{where}.{key}") for key, item in value.items()}
+        return {_key(key, where): _value(args[1], item, f"{where}.{printable(key):.60}") for key, item in value.items()}
     if is_record(hint):
         return from_plain(hint, value, where)
     _expect(value, hint, where)
@@ -111,13 +123,20 @@ def _union(args: tuple[Any, ...], value: Any, where: str) -> Any:
             return _value(member, value, where)
         except SnapshotError as error:
             problem = error
-    raise problem or SnapshotError(f"{where}: holds {_short(value)}, needs nothing")
+    raise problem or SnapshotError(f"{where}: holds {shortened(value)}, needs nothing")
 
 
 def _expect(value: Any, kind: Any, where: str) -> None:
     # bool is an int to Python and never one in a snapshot.
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise SnapshotError(f"{where}: holds {_short(value)}, needs {kind.__name__}")
+        raise SnapshotError(f"{where}: holds {shortened(value)}, needs {kind.__name__}")
+    if isinstance(value, int) and value.bit_length() > _LONGEST_FIELD:
+        raise SnapshotError(f"{where}: holds a number of more than {_LONGEST_FIELD} bits")
+
+
+def _key(key: Any, where: str) -> str:
+    _expect(key, str, where)
+    return str(key)
 
 
 def _expect_json(value: Any, where: str, depth: int = 0) -> None:
@@ -126,11 +145,14 @@ def _expect_json(value: Any, where: str, depth: int = 0) -> None:
         raise SnapshotError(f"{where}: is nested deeper than {_DEEPEST} levels")
     if isinstance(value, float) and not math.isfinite(value):
         raise SnapshotError(f"{where}: holds {value}, and JSON has finite numbers only")
+    if isinstance(value, int) and value.bit_length() > _LONGEST:
+        raise SnapshotError(f"{where}: holds a number of more than {_LONGEST} bits")
     for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
         _expect_json(item, where, depth + 1)
 
 
-def _short(value: Any) -> str:
+def shortened(value: Any) -> str:
+    """Return a value as an error message quotes it."""
     # Bounded in depth too: `repr` of a list in a list in a list ... is a RecursionError.
     text = _REPR.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

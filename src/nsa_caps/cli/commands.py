@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,10 @@ def _compare(options: SimpleNamespace) -> Answer:
 
     if options.source is not None or options.python is not None:
         raise UsageError("compare takes its machines as arguments or on stdin, not by --from or --python")
-    found = compare(read_machines(options.machines or ["-"], sys.stdin), request_of(options), options.engine)
+    if not options.machines:
+        raise UsageError("compare needs its machines: files, folders, or - for what comes on stdin")
+    machines = read_machines(options.machines, sys.stdin)
+    found = compare(machines, request_of(options), options.engine, os.environ)
     if options.svg is not None:
         from nsa_caps.agreement.picture import draw_fleet  # noqa: PLC0415 as above
 

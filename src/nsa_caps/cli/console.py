@@ -32,27 +32,34 @@ _STYLES: Mapping[str, str] = {
 _NARROWEST = 40
 
 
-def print_lines(lines: Iterable[Line], stream: TextIO, color: str = "auto") -> None:
+def print_lines(lines: Iterable[Line], stream: TextIO | None, color: str = "auto") -> None:
     """Print lines as wide as the stream, in colour where that is wanted and rich is installed.
 
     Args:
         lines: what to print.
-        stream: where to.
+        stream: where to; None: this process was started with that descriptor closed, and nobody reads.
         color: `always`, `never` or `auto`: as NO_COLOR, FORCE_COLOR and CLICOLOR_FORCE say, else where the stream is a
             terminal that is not dumb.
     """
-    listed, width = list(lines), width_of(stream)
-    if listed:
+    listed = list(lines)
+    if listed and stream is not None:
+        width = width_of(stream)
         coloured = _in_colour(listed, width) if _wants_colour(stream, color) else None
         print_text(coloured or plain(listed, width), stream)
 
 
-def print_text(text: str, stream: TextIO) -> None:
+def print_text(text: str, stream: TextIO | None) -> None:
     """Print a text; what the stream's encoding lacks is spelled out, and a reader that went away is no error.
+
+    Args:
+        text: the text.
+        stream: as in `print_lines`.
 
     Raises:
         OSError: the stream cannot be written to for another reason.
     """
+    if stream is None:
+        return
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     try:

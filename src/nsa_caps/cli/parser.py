@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from nsa_caps._version import __version__
+from nsa_caps.base.lines import printable
 from nsa_caps.capabilities.aiter_history import AITER_RELEASES
 from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.switches import VARIABLES
@@ -25,9 +26,16 @@ _COMMANDS = {
     "snapshot": "the capabilities as JSON, for bug reports, tests and --from",
     "require": "exit 0 if this row is chosen, 1 if not, and say why: for image builds and CI",
     "matrix": "the decision over Triton versions x GPU archs",
-    "compare": "do machines share a layout; if not, who differs and by what: snapshots and handshakes, files or stdin",
+    "compare": "do machines share a layout; if not, who differs and by what: snapshots and handshakes",
     "selfcheck": "write, read back and compare on this machine's device; exit 0 if every row checked is proven",
 }
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors may quote any argument."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         "formatter_class": partial(argparse.HelpFormatter, width=100),
         "epilog": "exit codes: 0 yes, 1 no, 2 wrong usage, 3 the probe or this command itself failed",
     }
-    common = argparse.ArgumentParser(**shared, add_help=False)
+    common = _Parser(**shared, add_help=False)
     common.add_argument(
         "--engine", choices=ENGINES, help="whose switches to read (the one that is installed, else sglang)"
     )
@@ -51,11 +59,11 @@ def parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--color", choices=("auto", "always", "never"), help="colour the text (auto: on a terminal)")
     common.add_argument("--json", action="store_true", help="print JSON, by schemas/report.json of this package")
-    asking = argparse.ArgumentParser(**shared, add_help=False, parents=[common])
+    asking = _Parser(**shared, add_help=False, parents=[common])
     asking.add_argument("--heads", type=int, metavar="N", help="the model's index_n_heads (64)")
     asking.add_argument("--page-size", type=int, metavar="N", help="index slots a page (the row's own)")
     asking.add_argument("--index-kpool", type=int, metavar="N", help="tokens that share one index state (1)")
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         **shared,
         prog="nsa-caps",
         parents=[asking],
@@ -80,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
     )
     for name in ("matrix", "compare"):
         added[name].add_argument("--svg", metavar="FILE", help="draw it into this file as well")
-    text = "one JSON document or many, one after the other; - is stdin (stdin)"
+    text = "JSON documents, one or many; a folder of .json and .jsonl files; - is stdin"
     added["compare"].add_argument("machines", nargs="*", metavar="FILE", help=text)
     return whole
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nsa_caps.base.files import text_pieces
+from nsa_caps.base.serial import SnapshotError
 from nsa_caps.capabilities.records import Capabilities, Note
 from nsa_caps.capabilities.switches import with_variables
 from nsa_caps.capabilities.system import with_system
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["FAILED", "NO", "YES", "Answer", "Question", "UsageError", "question_of", "read_file", "request_of"]
 
 YES, NO, FAILED = 0, 1, 3
+# Characters of the longest snapshot; one has some ten thousand.
+_LONGEST = 1 << 22
 
 
 class UsageError(NsaCapsError, ValueError):
@@ -87,7 +92,10 @@ def question_of(options: SimpleNamespace, host: Host | None) -> Question:
     # What a third party's probe or row prints is no data.
     stdout, sys.stdout = sys.stdout, sys.stderr
     try:
-        caps, rows = row_table(_capabilities(options, host))
+        caps = _capabilities(options, host)
+        # A document of somebody else's asks for no code here.
+        strange = None if options.source is None else os.environ if host is None else host.environ
+        caps, rows = row_table(caps, strange)
     finally:
         sys.stdout = stdout
     return Question(options, caps, request_of(options), rows)
@@ -111,7 +119,10 @@ def _capabilities(options: SimpleNamespace, host: Host | None) -> Capabilities:
         raise UsageError(f"one machine at a time: {' and '.join(given)} name several")
     engine = options.engine
     if options.source is not None:
-        caps = Capabilities.from_json(read_file("--from", options.source))
+        try:
+            caps = Capabilities.from_json(read_file("--from", options.source))
+        except SnapshotError as error:
+            raise UsageError(f"--from {options.source}: {error}") from error
         return caps if options.engine is None else with_variables(caps, caps.variables, options.engine)
     if options.named:
         from nsa_caps.testing.named_machines import named_capabilities  # noqa: PLC0415 few ask for it
@@ -141,12 +152,14 @@ def read_file(option: str, path: str) -> str:
     """Return the text of the file that an option names; `-` is stdin.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or is longer than any snapshot.
     """
+    text = ""
     try:
-        if path == "-":
-            return sys.stdin.read()
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
+        for piece in text_pieces(path, sys.stdin):
+            text += piece
+            if len(text) > _LONGEST:
+                raise UsageError(f"{option} {path}: holds more than {_LONGEST:,} characters")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{option} {path}: {getattr(error, 'strerror', None) or error}") from error
+    return text

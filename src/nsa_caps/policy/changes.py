@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nsa_caps.capabilities.aiter_history import AITER_RELEASES
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Change", "ChangeKind", "with_variables"]
 
 ChangeKind: TypeAlias = Literal["set", "unset", "triton", "aiter", "package", "arch", "keep", "page-size", "advice"]
+
+# What a shell takes as it stands: the name of a variable, and a version.
+_NAME, _VERSION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), re.compile(r"[A-Za-z0-9.+!_-]+")
 
 
 @dataclass(frozen=True)
@@ -38,24 +43,14 @@ class Change:
     @property
     def text(self) -> str:
         """The change as one can type it, or as plainly as it can be said."""
-        value = self.value
+        value = self.value or ""
         match self.kind:
-            case "set":
-                return f"export {self.name}={value}"
-            case "unset":
-                return f"unset {self.name}"
-            case "triton":
-                return f'pip install "triton>={value}"'
+            case "set" | "unset" | "triton" | "package" | "keep":
+                return self._command(value)
             case "aiter":
-                return f"install AMD's aiter {AITER_RELEASES[value or ''].since}, as ROCm images bring it"
-            case "package":
-                return f"pip install {value}"
+                return f"install AMD's aiter {AITER_RELEASES[value].since}, as ROCm images bring it"
             case "arch":
                 return f"run on {value}"
-            case "keep":
-                # The indices of the variables above ROCR's count among the GPUs that it leaves.
-                above = "unset HIP_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES; " if self.name.startswith("ROCR") else ""
-                return f"{above}export {self.name}={value}"
             case "page-size":
                 return f"ask for page size {value}" if value else "leave the page size to the row"
             case "advice":
@@ -80,6 +75,22 @@ class Change:
     def page_size(cls, size: str | None = None) -> Change:
         """Ask for pages of this size; None: of the row's own."""
         return cls("page-size", "page_size", size)
+
+    def _command(self, value: str) -> str:
+        """Return a line to paste into a shell; of what is neither name nor version, which a stranger wrote, nothing."""
+        if self.kind == "triton":
+            is_version = _VERSION.fullmatch(value)
+            return f'pip install "triton>={value}"' if is_version else "install a Triton of whatever it asks for"
+        if self.kind == "package":
+            return f"pip install {quote(value)}"
+        if not _NAME.fullmatch(self.name):
+            return f"{self.kind} a variable, of which the name given is none"
+        if self.kind == "unset":
+            return f"unset {self.name}"
+        # The indices of the variables above ROCR's count among the GPUs that it leaves.
+        is_rocr = self.kind == "keep" and self.name.startswith("ROCR")
+        above = "unset HIP_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES; " if is_rocr else ""
+        return f"{above}export {self.name}={quote(value)}"
 
     @property
     def slot(self) -> tuple[str, str]:

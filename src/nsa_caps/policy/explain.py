@@ -84,6 +84,8 @@ class Decided(Protocol):
 
 
 _BLANK: Line = ()
+# A person reads the first few: whoever wants all of them asks for data.
+_MOST_NOTES = 100
 # The kinds of changes that one cannot type.
 _IN_WORDS = ("aiter", "arch", "page-size")
 # Whoever has no torch, or something else that every row needs, need not read what else each row lacks.
@@ -312,5 +314,8 @@ def _whole_reason_lines(reason: Reason, *, fixes: bool) -> Iterator[Line]:
 
 def note_lines(notes: Iterable[Note]) -> Iterator[Line]:
     """Return notes, a line each: what a reader should know and that decides nothing."""
-    for note in notes:
+    listed = list(notes)
+    for note in listed[:_MOST_NOTES]:
         yield ("note: ", "label"), HANG, (printable(note.source), "source"), (printable(f": {note.text}"), "")
+    if len(listed) > _MOST_NOTES:
+        yield ("note: ", "label"), (f"and {len(listed) - _MOST_NOTES:,} more, which `nsa-caps snapshot` has", "")

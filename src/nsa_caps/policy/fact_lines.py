@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from nsa_caps.base.lines import HANG, Line, printable
@@ -12,7 +13,7 @@ from nsa_caps.capabilities.system import system_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nsa_caps.capabilities.records import Capabilities, Package, Switch
+    from nsa_caps.capabilities.records import Capabilities, Device, Package, Switch
     from nsa_caps.capabilities.system import System
     from nsa_caps.policy.request import Request
 
@@ -20,6 +21,8 @@ __all__ = ["fact_lines"]
 
 _LABEL = 11
 _MOST_VALUE = 14
+# A person reads the first few: whoever wants all of them asks for data.
+_MOST_ARCHS = 8
 
 
 def fact_lines(caps: Capabilities, request: Request) -> Iterator[Line]:
@@ -39,11 +42,7 @@ def fact_lines(caps: Capabilities, request: Request) -> Iterator[Line]:
 
 def _facts(caps: Capabilities, request: Request) -> Iterator[tuple[str, str, str | None]]:
     yield "platform", caps.platform, caps.platform_source or "no readable torch"
-    if not caps.devices:
-        yield "devices", "not known" if caps.devices is None else "none", None
-    for arch in caps.archs or ():
-        same = [device for device in caps.devices or () if device.arch == arch]
-        yield "devices", f"{len(same)} x {arch}", same[0].source
+    yield from _device_facts(caps.devices)
     packages = caps.packages
     for package in packages:
         if package.state != "missing":
@@ -60,6 +59,19 @@ def _facts(caps: Capabilities, request: Request) -> Iterator[tuple[str, str, str
     if asked:
         yield "request", asked, None
     yield from _system_facts(system_of(caps))
+
+
+def _device_facts(devices: tuple[Device, ...] | None) -> Iterator[tuple[str, str, str | None]]:
+    if not devices:
+        yield "devices", "not known" if devices is None else "none", None
+        return
+    archs: dict[str, list[Device]] = {}
+    for device in devices:
+        archs.setdefault(device.arch, []).append(device)
+    for arch, same in islice(archs.items(), _MOST_ARCHS):
+        yield "devices", f"{len(same)} x {arch}", same[0].source
+    if len(archs) > _MOST_ARCHS:
+        yield "devices", f"and of {len(archs) - _MOST_ARCHS:,} archs more", None
 
 
 def _system_facts(system: System) -> Iterator[tuple[str, str, str | None]]:

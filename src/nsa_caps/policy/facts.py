@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,8 @@ def facts_of(caps: Capabilities, request: Request) -> Iterator[Fact]:
 def _devices(caps: Capabilities) -> str:
     if caps.devices is None:
         return "not known"
-    archs = [device.arch for device in caps.devices]
-    return ", ".join(f"{archs.count(arch)} x {arch}" for arch in caps.archs or ()) or "none"
+    counts = Counter(device.arch for device in caps.devices)
+    return ", ".join(f"{count} x {arch}" for arch, count in counts.items()) or "none"
 
 
 def _version(package: Package) -> str:

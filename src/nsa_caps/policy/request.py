@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nsa_caps.base.serial import shortened
 from nsa_caps.errors import NsaCapsError
 
 __all__ = ["Request", "RequestError"]
+
+# Kernels count in 32 bits.
+_LIMIT = 2**31
 
 
 class RequestError(NsaCapsError, ValueError):
@@ -43,10 +47,12 @@ class Request:
             value = getattr(self, name)
             if name == "page_size" and value is None:
                 continue
-            if type(value) is not int or value < 1:
-                raise RequestError(f"{name} is {value!r}, needs a positive whole number")
+            if type(value) is not int or not 0 < value < _LIMIT:
+                raise RequestError(f"{name} is {shortened(value)}, needs a whole number from 1 to {_LIMIT - 1}")
         if self.rows is not None:
             # A lone name would pass for a tuple of its letters.
             if isinstance(self.rows, str) or not self.rows:  # type: ignore[redundant-expr]
                 raise RequestError(f"rows is {self.rows!r}, needs None or a tuple of row names")
             object.__setattr__(self, "rows", tuple(self.rows))
+            if not all(isinstance(name, str) for name in self.rows):
+                raise RequestError(f"rows is {shortened(self.rows)}, needs a tuple of row names, which are texts")

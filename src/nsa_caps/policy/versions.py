@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 __all__ = ["base_version", "parse_version", "without_local"]
 
@@ -14,7 +14,8 @@ def parse_version(text: str | None) -> Version | None:
     """Return the version, or None where the text is none (`unknown`, empty, absent)."""
     try:
         return Version(text) if text else None
-    except InvalidVersion:
+    # InvalidVersion is one; int() refuses thousands of digits by another.
+    except ValueError:
         return None
 
 

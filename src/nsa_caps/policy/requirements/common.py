@@ -155,6 +155,10 @@ def _archs_that(caps: Capabilities, fits: Callable[[Arch], bool], required: str)
     )
 
 
+# A host has GPUs of one arch, seldom of two; a stranger's snapshot may have thousands, and each would be tried.
+_MOST_ARCHS = 8
+
+
 def fp8_dialect(caps: Capabilities, _: Request) -> Reason | None:
     """Need one fp8 dialect on all visible GPUs: the same bits read in the other one are off by a factor of two."""
     if dialect(caps) is not None:
@@ -162,7 +166,7 @@ def fp8_dialect(caps: Capabilities, _: Request) -> Reason | None:
     if caps.devices is None:
         return Reason("device.unknown", "unknown", observed="no GPU list", required="GPUs whose fp8 dialect is known")
     archs = ", ".join(caps.archs or ())
-    changes = tuple(keep_arch(caps, arch) for arch in caps.archs or ())
+    changes = tuple(keep_arch(caps, arch) for arch in (caps.archs or ())[:_MOST_ARCHS])
     return Reason(
         "device.dialects", "unmet", observed=archs, required="GPUs of one fp8 dialect", source=None, changes=changes
     )
@@ -170,8 +174,8 @@ def fp8_dialect(caps: Capabilities, _: Request) -> Reason | None:
 
 def keep_only(caps: Capabilities, others: list[str]) -> tuple[Change, ...]:
     """Return the change that hides GPUs of `others`, where one arch would remain."""
-    rest = [arch for arch in caps.archs or () if arch not in others]
-    return (keep_arch(caps, rest[0]),) if len(rest) == 1 else ()
+    rest = set(caps.archs or ()) - set(others)
+    return (keep_arch(caps, rest.pop()),) if len(rest) == 1 else ()
 
 
 def keep_arch(caps: Capabilities, arch: str) -> Change:
