@@ -68,6 +68,8 @@ def _name(path: str, value: Any) -> Iterator[str]:
         yield f"{path} = one of {', '.join(map(repr, get_args(value)))}"
     elif inspect.isfunction(value):
         yield path + _signature(value)
+        # What a decorator gave it, such as `cache_clear`.
+        yield from (f"{path}.{name}{_signature(own)}" for name, own in vars(value).items() if inspect.ismethod(own))
     elif callable(value):
         yield path + _signature(type(value).__call__)
         yield from _members(path, type(value))

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from nsa_caps.agreement.mismatch import LayoutMismatchError
     from nsa_caps.agreement.peers import HandshakeError, check_peer
     from nsa_caps.agreement.ranks import agree
+    from nsa_caps.kernels.arguments import KernelArgumentError
+    from nsa_caps.page_table import PageTableError
 
 __all__ = [
     "ROWS",
@@ -54,6 +56,7 @@ __all__ = [
     "HandshakeError",
     "Host",
     "IndexerLayout",
+    "KernelArgumentError",
     "KernelLoadError",
     "LayoutMismatchError",
     "MissingRanksError",
@@ -63,6 +66,7 @@ __all__ = [
     "Package",
     "PageFormat",
     "PageFormatError",
+    "PageTableError",
     "Probe",
     "Reason",
     "Request",
@@ -87,11 +91,18 @@ __all__ = [
 _LATER = {
     "AgreementError": "agreement.errors",
     "HandshakeError": "agreement.peers",
+    "KernelArgumentError": "kernels.arguments",
     "LayoutMismatchError": "agreement.mismatch",
     "MissingRanksError": "agreement.errors",
+    "PageTableError": "page_table",
     "agree": "agreement.ranks",
     "check_peer": "agreement.peers",
 }
+
+
+def __dir__() -> list[str]:
+    """Return what is public: completion shows what is imported at first use, and no module of the inside."""
+    return sorted([*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__"])
 
 
 def __getattr__(name: str) -> Any:

@@ -132,4 +132,5 @@ def what_is_refused(caps: Capabilities, layout: IndexerLayout) -> None:
     layout.page_size = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     nsa_caps.probe("sglang")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     nsa_caps.get_indexer_layout("sglang")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    nsa_caps.get_indexer_layout(engine="sgl")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     nsa_caps.decide(caps, "aiter-flat")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

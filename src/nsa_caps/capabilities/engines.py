@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ENGINES", "ENGINE_TABLE", "Engine", "EngineRow", "Reading"]
+__all__ = ["ENGINES", "ENGINE_TABLE", "Engine", "EngineName", "EngineRow", "Reading"]
+
+
+# For type checkers and completion; a test holds it against the table.
+EngineName: TypeAlias = Literal["sglang", "vllm", "generic", "atom"]
 
 
 class Reading(NamedTuple):

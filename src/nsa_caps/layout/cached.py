@@ -1,22 +1,29 @@
-"""One layout per process and engine: what `get_indexer_layout` is."""
+"""One layout per process and engine: `get_indexer_layout`."""
 
 from __future__ import annotations
 
 import os
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
 
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.layout.layout import select_indexer_layout
+from nsa_caps.layout.log import log_layout
 from nsa_caps.layout.row_table import row_table
 from nsa_caps.probes.probe import probe
 from nsa_caps.probes.timeout import is_within_call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nsa_caps.capabilities.engines import EngineName
     from nsa_caps.layout.layout import IndexerLayout
     from nsa_caps.policy.request import Request
 
 __all__ = ["CircularQuestionError", "get_indexer_layout", "row_table"]
+
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
 
 
 class CircularQuestionError(NsaCapsError, RuntimeError):
@@ -24,51 +31,76 @@ class CircularQuestionError(NsaCapsError, RuntimeError):
 
 
 class _OncePerEngine:
-    """`probe` and `select_indexer_layout`, once per process and engine."""
+    """The layouts of this process, by engine and request."""
 
     def __init__(self) -> None:
         self._renew()
         # A child may see other GPUs than its parent, and a lock that another thread held at the fork would never open.
         os.register_at_fork(after_in_child=self._renew)
 
-    def __call__(self, *, engine: str | None = None, request: Request | None = None) -> IndexerLayout:
-        """Return the layout of this process for an engine; thread-safe, and decided anew in a forked child.
-
-        A signal handler may ask too, while its own thread is asking.
-
-        Args:
-            engine: whose switches to read; None: as `probe` finds it.
-            request: the model and the engine's limits, decided once each; None: `Request()`.
-
-        Raises:
-            NoUsableLayoutError: every row is out.
-            UnknownEngineError: the engine has no switches here.
-            CircularQuestionError: a third party's probe or row asks, while it is asked.
-        """
-        layout = self._layouts.get((engine, request))
-        return self._decide(engine, request) if layout is None else layout
-
-    def cache_clear(self) -> None:
+    def clear(self) -> None:
         """Forget every decision, so that the next call probes again."""
         with self._lock:
-            self._layouts.clear()
+            self.layouts.clear()
 
     def _renew(self) -> None:
-        self._layouts: dict[tuple[str | None, Request | None], IndexerLayout] = {}
+        self.layouts: dict[tuple[str | None, Request | None], IndexerLayout] = {}
         self._lock = RLock()
 
-    def _decide(self, engine: str | None, request: Request | None) -> IndexerLayout:
+    def decide(self, engine: EngineName | None, request: Request | None) -> IndexerLayout:
+        """Return the layout, decided by the first who asks."""
         if is_within_call():
             # It would wait for a lock that whoever waits for it holds.
             raise CircularQuestionError("a third party's probe or row asks for the layout while it is asked about one")
         with self._lock:
-            layout = self._layouts.get((engine, request))
+            layout = self.layouts.get((engine, request))
             if layout is None:
                 caps, rows = row_table(probe(engine=engine))
                 decided = select_indexer_layout(caps, request, rows)
-                # A signal handler may have asked meanwhile: all get one object.
-                layout = self._layouts.setdefault((engine, request), decided)
+                # A signal handler may have asked meanwhile, or somebody by the engine's name: all get one object.
+                layout = self.layouts.setdefault((decided.decision.caps.engine, request), decided)
+                self.layouts[engine, request] = layout
+                if layout is decided:
+                    log_layout(layout)
             return layout
 
 
-get_indexer_layout = _OncePerEngine()
+_CACHE = _OncePerEngine()
+
+
+class _Cached(Protocol[P, R_co]):
+    """A function that remembers what it returned."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+        """Return what was returned before, or decide."""
+
+    def cache_clear(self) -> None:
+        """Forget every decision, so that the next call probes again."""
+
+
+def _with_cache_clear(function: Callable[P, R_co]) -> _Cached[P, R_co]:
+    """Return the function itself, with `cache_clear`: `help()` and engines find a function."""
+    cached = cast("_Cached[P, R_co]", function)
+    cached.cache_clear = _CACHE.clear  # type: ignore[method-assign]  # this is where it comes from
+    return cached
+
+
+@_with_cache_clear
+def get_indexer_layout(*, engine: EngineName | None = None, request: Request | None = None) -> IndexerLayout:
+    """Return the layout of this process for an engine; decided once, thread-safe, and anew in a forked child.
+
+    A signal handler may ask too, while its own thread is asking. What is decided is logged once, under the name
+    `nsa_caps`: at INFO the layout in one line, at WARNING where it is a fallback or its kernels go wrong somewhere.
+    `get_indexer_layout.cache_clear()` forgets every decision.
+
+    Args:
+        engine: whose switches to read; None: as `probe` finds it.
+        request: the model and the engine's limits, decided once each; None: `Request()`.
+
+    Raises:
+        NoUsableLayoutError: every row is out.
+        UnknownEngineError: the engine has no switches here.
+        CircularQuestionError: a third party's probe or row asks, while it is asked.
+    """
+    layout = _CACHE.layouts.get((engine, request))
+    return _CACHE.decide(engine, request) if layout is None else layout

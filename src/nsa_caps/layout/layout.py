@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,19 @@ class IndexerLayout:
     format: PageFormat
     model_page_size: int
     logits_options: Mapping[str, Any]
-    decision: Decision
+    decision: Decision = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return one line for a log: what is used, and what bars each better row of this platform."""
+        kpool = f" model_page={self.model_page_size}" if self.model_page_size != self.page_size else ""
+        barred = [
+            f"{verdict.row}[{', '.join(dict.fromkeys(reason.code for reason in verdict.reasons))}]"
+            for verdict in self.decision.better_rows()
+            if verdict.out_of_reach is None
+        ]
+        better = f"; not {', '.join(barred)}" if barred else ""
+        forced = " forced" if self.decision.forced else ""
+        return f"{self.row}{forced} page={self.page_size}{kpool} format={self.fingerprint}{better}"
 
     @property
     def page_size(self) -> int:
