@@ -46,9 +46,9 @@ def measure() -> None:
     with tempfile.TemporaryDirectory() as folder:
         host = machine(folder, archs=["gfx942"] * 8, aiter="a6bb4993", environ={"SGLANG_USE_AITER": "1"})
         layout = nsa_caps.select_indexer_layout(nsa_caps.probe(host))
-    wire = Wire(None)
+    wire = Wire(None, 60)
     reduced = _over_lo(lambda: wire.all_same(bytes(16)))
-    called = _over_lo(lambda: wire.roll_call(60))
+    called = _over_lo(lambda: wire.roll_call())
     given: list[int] = []
     _count(given)
     agreed = _over_lo(lambda: nsa_caps.agree(layout))

@@ -329,8 +329,9 @@ def test_a_row_that_raises_is_told_and_keeps_nobody_waiting(tmp_path: Path, monk
     caps = nsa_caps.probe(machine(tmp_path, **OLD))
     rows = (replace(nsa_caps.ROWS[0], requirements=(*nsa_caps.ROWS[0].requirements, broken)), *nsa_caps.ROWS[1:])
     layout = nsa_caps.select_indexer_layout(caps, rows=rows)
-    # One rank alone agrees with itself before anything is asked.
-    monkeypatch.setattr(Wire, "all_same", lambda *_: False)
+    # One rank alone agrees with itself before anything is asked; and in the end, on what came of it.
+    answers = iter([False, True])
+    monkeypatch.setattr(Wire, "all_same", lambda *_: next(answers))
     with pytest.raises(nsa_caps.LayoutMismatchError, match="no layout: ZeroDivisionError: of a plugin"):
         nsa_caps.agree(layout, mode="common")
 
@@ -339,9 +340,9 @@ def test_a_row_that_raises_is_told_and_keeps_nobody_waiting(tmp_path: Path, monk
 def test_wrong_arguments_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
     """A timeout of nothing, and what is no layout."""
     layout = nsa_caps.select_indexer_layout(nsa_caps.probe(machine(tmp_path, **NEW)))
-    for timeout in (0, -1, float("nan")):
+    for timeout in (0, -1, float("nan"), float("inf"), 1e30, True, "5"):
         with pytest.raises(nsa_caps.AgreementError, match="seconds above 0"):
-            nsa_caps.agree(layout, timeout=timeout)
+            nsa_caps.agree(layout, timeout=timeout)  # type: ignore[arg-type]  # a text is none
     with pytest.raises(nsa_caps.AgreementError, match="needs an IndexerLayout or the exception"):
         nsa_caps.agree("aiter-token")  # type: ignore[arg-type]  # what is tested
 

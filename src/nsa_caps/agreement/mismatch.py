@@ -134,6 +134,9 @@ def mismatch_between(summary: MachineSummary, other: MachineSummary) -> Mismatch
     fields = list(summary.field_differences(other))
     if summary.row != other.row and summary.row is not None:
         fields.insert(0, f"row {summary.row}, not {other.row}")
+    elif summary.kernels is not None and other.kernels is not None and summary.kernels != other.kernels:
+        ours, its = (", ".join(filter(None, kernels)) for kernels in (summary.kernels, other.kernels))
+        fields.insert(0, f"kernels {ours}, not {its}: they may choose other tokens")
     if summary.error is not None:
         fields.insert(0, summary.error)
     mine, theirs = summary.row_summary(other.row), other.row_summary(summary.row)

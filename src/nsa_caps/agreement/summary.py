@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsa_caps.base.serial import from_plain, to_plain
 from nsa_caps.pages import PageFormat, difference
+from nsa_caps.policy.decision import find_row
 from nsa_caps.policy.facts import Fact, facts_of
 
 if TYPE_CHECKING:
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
 
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.reasons import RowVerdict
+    from nsa_caps.policy.rows import Row
 
-__all__ = ["Fact", "FactDifference", "MachineSummary", "RowSummary", "fact_differences", "summary_of"]
-
-
-# Beside these no other reason matters, and no change removes them.
+__all__ = [
+    "Fact",
+    "FactDifference",
+    "MachineSummary",
+    "RowSummary",
+    "fact_differences",
+    "kernels_of",
+    "summary_of",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class RowSummary:
         reasons: what is against it, a sentence each, with sources; empty where it is met.
         fix: the fewest changes after which it would be chosen there; None: no change that can be foreseen brings it.
         fixed: the bytes of its pages after that fix.
+        kernels: which kernels it brings, and with which options it calls them.
+        variant: which of several kernels its package then runs there, in a word; None: there is one.
     """
 
     row: str
@@ -61,6 +70,8 @@ class RowSummary:
     reasons: tuple[str, ...] = ()
     fix: tuple[str, ...] | None = None
     fixed: PageFormat | None = None
+    kernels: str = ""
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,12 @@ class MachineSummary:
     rows: tuple[RowSummary, ...] = ()
     facts: tuple[Fact, ...] = ()
     error: str | None = None
+
+    @property
+    def kernels(self) -> tuple[str, str | None] | None:
+        """Which kernels the row chosen brings, and which of them run here; None where that is not told."""
+        chosen = self.row_summary(self.row)
+        return None if chosen is None else (chosen.kernels, chosen.variant)
 
     def row_summary(self, row: str | None) -> RowSummary | None:
         """Return what is said of a row, or None where nothing is."""
@@ -131,6 +148,7 @@ def summary_of(decision: Decision, error: str | None = None) -> MachineSummary:
 def _row_summary(decision: Decision, verdict: RowVerdict) -> RowSummary:
     # The search for a fix would find none for what is out of reach.
     fix = None if verdict.out_of_reach else decision.fix(verdict.row)
+    row = find_row(verdict.row, decision.rows)
     return RowSummary(
         row=verdict.row,
         usable=verdict.format is not None and (verdict.verdict == "met" or decision.chosen == verdict.row),
@@ -138,7 +156,15 @@ def _row_summary(decision: Decision, verdict: RowVerdict) -> RowSummary:
         reasons=tuple(f"{reason} [{reason.code}]" for reason in verdict.decisive_reasons),
         fix=None if fix is None else tuple(step.fix or "" for step in fix.steps),
         fixed=None if fix is None else fix.verdict.format,
+        kernels=kernels_of(row, verdict.page_size),
+        variant=None if row.variant is None else row.variant(decision.caps),
     )
+
+
+def kernels_of(row: Row, page_size: int) -> str:
+    """Return which kernels a row brings, and with which options: rows of one name may bring others."""
+    options = ", ".join(f"{name}={value!r}" for name, value in sorted(row.logits_options(page_size).items()))
+    return f"{row.kernels}, {row.logits_kernels}({options})"
 
 
 def fact_differences(left: MachineSummary, right: MachineSummary) -> tuple[FactDifference, ...]:

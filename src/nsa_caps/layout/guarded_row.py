@@ -47,6 +47,7 @@ def checked_row(loaded: Any) -> Row:
     _expect(type(row.page_size) is int and row.page_size > 0, "page_size", "a whole number above 0", row.page_size)
     _expect(row.order in get_args(Order), "order", f"one of {', '.join(get_args(Order))}", row.order)
     _expect(callable(row.logits_options), "logits_options", "a function", row.logits_options)
+    _expect(row.variant is None or callable(row.variant), "variant", "a function or None", row.variant)
     for name in ("requirements", "caveats", "warnings"):
         value = getattr(row, name)
         _expect(isinstance(value, tuple) and all(map(callable, value)), name, "a tuple of functions", value)
@@ -101,6 +102,7 @@ def guarded_row(row: Row, source: str, limit: TimeLimit) -> Row:
         requirements=(*map(guarded_requirement, row.requirements), has_options),
         caveats=tuple(map(guarded_caveat, row.caveats)),
         warnings=tuple(map(guarded_caveat, row.warnings)),
+        variant=None if row.variant is None else guarded_caveat(row.variant),
         logits_options=lambda page_size: options(page_size)[0] or {},
     )
 

@@ -30,6 +30,7 @@ __all__ = [
     "has_new_triton",
     "in_triton_gap",
     "jit_runs",
+    "kernel_variant",
     "no_compile_reason",
 ]
 
@@ -98,6 +99,11 @@ def gluon_active(caps: Capabilities) -> bool | None:
     if source.arch_gate is None or source.gluon_archs is None or arch is None:
         return None
     return arch in source.gluon_archs
+
+
+def kernel_variant(caps: Capabilities) -> str:
+    """Return which of aiter's two kinds of logits kernels runs, in a word."""
+    return {True: "gluon", False: "plain Triton", None: "gluon or plain Triton"}[gluon_active(caps)]
 
 
 def jit_runs(caps: Capabilities) -> bool | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nsa_caps.policy.aiter_gates import kernel_variant
 from nsa_caps.policy.caveats import always, narrow_offsets
 from nsa_caps.policy.requirements import aiter, gluon  # noqa: A004 no builtin is meant by it
 from nsa_caps.policy.requirements import common as need
@@ -36,6 +37,7 @@ class Row:
         packages: what its kernels come from beside torch and Triton, fields of `Capabilities`: a verdict of the
             self-check holds for these versions only.
         warnings: where its kernels give wrong results without a sign; they decide nothing.
+        variant: which of several kernels its package runs on a machine, in a word; None: there is one.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Row:
     caveats: tuple[Caveat, ...] = ()
     packages: tuple[str, ...] = ()
     warnings: tuple[Caveat, ...] = ()
+    variant: Caveat | None = None
 
 
 def _no_options(_: int) -> Mapping[str, Any]:
@@ -133,6 +136,7 @@ ROWS: tuple[Row, ...] = (
         ),
         caveats=(always("took 28.5 us where aiter-preshuffle takes 7.84 us, on MI355X (vllm#51216)"),),
         warnings=(narrow_offsets("base"),),
+        variant=kernel_variant,
     ),
     Row(
         name="deepgemm",

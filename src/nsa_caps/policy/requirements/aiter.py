@@ -18,7 +18,7 @@ from nsa_caps.policy.aiter_gates import (
 )
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
-from nsa_caps.policy.requirements.common import keep_arch, keep_only
+from nsa_caps.policy.requirements.common import archs_to_keep, keep_arch, keep_only
 from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def arch_same(caps: Capabilities, _: Request) -> Reason | None:
     named = switch is not None and bool(switch.value)
     source = "GPU_ARCHS" if named else "the first GPU that rocminfo prints"
     changes = (Change("unset", "GPU_ARCHS"),) if named else tuple(
-        keep_arch(caps, other) for other in caps.archs or ()
+        keep_arch(caps, other) for other in archs_to_keep(caps)
     )  # fmt: skip
     return Reason(
         "aiter.arch-differs",

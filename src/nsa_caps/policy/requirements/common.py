@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Requirement",
+    "archs_to_keep",
     "deep_gemm_archs",
     "dialect",
     "fp8_dialect",
@@ -166,7 +167,7 @@ def fp8_dialect(caps: Capabilities, _: Request) -> Reason | None:
     if caps.devices is None:
         return Reason("device.unknown", "unknown", observed="no GPU list", required="GPUs whose fp8 dialect is known")
     archs = ", ".join(caps.archs or ())
-    changes = tuple(keep_arch(caps, arch) for arch in (caps.archs or ())[:_MOST_ARCHS])
+    changes = tuple(keep_arch(caps, arch) for arch in archs_to_keep(caps))
     return Reason(
         "device.dialects", "unmet", observed=archs, required="GPUs of one fp8 dialect", source=None, changes=changes
     )
@@ -176,6 +177,11 @@ def keep_only(caps: Capabilities, others: list[str]) -> tuple[Change, ...]:
     """Return the change that hides GPUs of `others`, where one arch would remain."""
     rest = set(caps.archs or ()) - set(others)
     return (keep_arch(caps, rest.pop()),) if len(rest) == 1 else ()
+
+
+def archs_to_keep(caps: Capabilities) -> tuple[str, ...]:
+    """Return the archs, of which showing one alone may be a fix: the first few."""
+    return (caps.archs or ())[:_MOST_ARCHS]
 
 
 def keep_arch(caps: Capabilities, arch: str) -> Change:
