@@ -184,9 +184,9 @@ def test_what_every_row_lacks_is_told_first_and_alone() -> None:
 def test_where_something_is_not_known_it_says_how_to_know(tmp_path: Path) -> None:
     """A change whose outcome cannot be foreseen is advised, once, in the report and against each row that wants it."""
     decision = decide(probe(machine(tmp_path, platform="cuda", archs=None)))
-    ending = ["First find out more, which may change the answer:", "  pip install nvidia-ml-py"]
-    assert report(decision)[-2:] == ending
-    assert plain(why_lines(decision, "portable")).splitlines()[-2:] == ending
+    ending = ["First find out more, which may change the answer:", "  pip install nvidia-ml-py", "  nsa-caps prove"]
+    assert report(decision)[-3:] == ending
+    assert plain(why_lines(decision, "portable")).splitlines()[-3:] == ending
 
 
 def test_a_forced_row_shows_what_stands_against_it() -> None:

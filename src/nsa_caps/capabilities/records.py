@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from nsa_caps.archs import dialect_of
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
+from nsa_caps.capabilities.devices import Device
 from nsa_caps.capabilities.engines import ENGINES
+from nsa_caps.capabilities.kept import KeptVerdict  # noqa: TC001 as above
 
 if TYPE_CHECKING:
     from nsa_caps.archs import Dialect
@@ -77,28 +79,6 @@ class Package:
     distribution: str | None = None
     location: str | None = None
     source: str | None = None
-
-
-@dataclass(frozen=True)
-class Device:
-    """One GPU that this process may use.
-
-    Attributes:
-        index: its number after the visible-device variables were applied.
-        arch: `gfx942` as ROCm names it, or `sm_90` from CUDA's compute capability.
-        source: where the arch was read.
-        physical: its number in the driver's own order, before any variable; None: not known.
-    """
-
-    index: int
-    arch: str
-    source: str
-    physical: int | None = None
-
-    @property
-    def number(self) -> int:
-        """What a visible-device variable calls it: the driver's number where it is known, else this process's."""
-        return self.index if self.physical is None else self.physical
 
 
 @dataclass(frozen=True)
@@ -217,10 +197,6 @@ class AotBundle:
 _MAPPINGS = ("variables", "switches", "extras")
 
 
-def _frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(mapping))
-
-
 def _no_packages(name: str) -> Package:
     return Package(name, "missing")
 
@@ -246,6 +222,8 @@ class Capabilities:
         notes: what a reader should know and that decides nothing.
         extras: what third-party probes found: JSON values by name.
         engines: the engines that are installed, by the table of engines.
+        driver: the GPU driver that is loaded, such as `nvidia 550.54.15`; None: not known, or none.
+        kept: verdicts on rows that were run here before, as `nsa-caps prove` keeps them.
     """
 
     engine: str = "sglang"
@@ -264,12 +242,14 @@ class Capabilities:
     notes: tuple[Note, ...] = ()
     extras: Mapping[str, Any] = field(default_factory=dict)
     engines: tuple[Package, ...] = ()
+    driver: str | None = None
+    kept: tuple[KeptVerdict, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         """Freeze the mappings."""
         for name in _MAPPINGS:
-            object.__setattr__(self, name, _frozen(getattr(self, name)))
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __hash__(self) -> int:
         """Agree with equality: of equal mappings neither the order nor the JSON text need be the same."""

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from nsa_caps.cli.prove import prove
 from nsa_caps.cli.question import NO, YES, Answer, UsageError, request_of
 from nsa_caps.policy.decision import decide
 from nsa_caps.policy.explain import report_lines, supposed_lines, what_if_lines, why_lines
@@ -145,6 +146,7 @@ COMMANDS: Mapping[str, Callable[[Question], Answer]] = {
     "require": _row,
     "matrix": _matrix,
     "selfcheck": _selfcheck,
+    "prove": prove,
 }
 """The commands about one machine, by name."""
 

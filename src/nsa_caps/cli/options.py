@@ -30,6 +30,11 @@ DEFAULTS = {
     "device": None,
     "check_rows": [],
     "machines": [],
+    "limit": 300.0,
+    "again": False,
+    "no_keep": False,
+    "list": False,
+    "forget": False,
 }
 
 

@@ -28,6 +28,7 @@ _COMMANDS = {
     "matrix": "the decision over Triton versions x GPU archs",
     "compare": "do machines share a layout; if not, who differs and by what: snapshots and handshakes",
     "selfcheck": "write, read back and compare on this machine's device; exit 0 if every row checked is proven",
+    "prove": "run the best row on this machine's device, in a process of its own; exit 0 if it is proven",
 }
 
 
@@ -86,11 +87,29 @@ def parser() -> argparse.ArgumentParser:
     selfcheck.add_argument(
         "--row", action="append", dest="check_rows", metavar="ROW", help="a row to check (every row not refused)"
     )
+    _add_proof(added["prove"])
     for name in ("matrix", "compare"):
         added[name].add_argument("--svg", metavar="FILE", help="draw it into this file as well")
     text = "JSON documents, one or many; a folder of .json and .jsonl files; - is stdin"
     added["compare"].add_argument("machines", nargs="*", metavar="FILE", help=text)
     return whole
+
+
+def _add_proof(command: argparse.ArgumentParser) -> None:
+    text = "a torch device, such as cuda:1 (the first of each kind, or the CPU)"
+    command.add_argument("--device", metavar="D", help=text)
+    command.add_argument(
+        "--row", action="append", dest="check_rows", metavar="ROW", help="a row (the best, and while it fails the next)"
+    )
+    text = "seconds that a row is given, imports and first compilation included (300)"
+    command.add_argument("--limit", type=float, metavar="S", help=text)
+    for option, text in (
+        ("--again", "prove also what a verdict is kept of"),
+        ("--no-keep", "write nothing"),
+        ("--list", "say what is kept, and whether it holds here"),
+        ("--forget", "remove what is kept"),
+    ):
+        command.add_argument(option, action="store_true", help=text)
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import os
 from threading import RLock
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.layout.layout import select_indexer_layout
 from nsa_caps.layout.log import log_layout
 from nsa_caps.layout.row_table import row_table
+from nsa_caps.policy.request import Request
 from nsa_caps.probes.probe import probe
 from nsa_caps.probes.timeout import is_within_call
+from nsa_caps.selfcheck.proof import Proof, prove_best
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nsa_caps.capabilities.engines import EngineName
     from nsa_caps.layout.layout import IndexerLayout
-    from nsa_caps.policy.request import Request
 
 __all__ = ["CircularQuestionError", "get_indexer_layout", "row_table"]
 
 P = ParamSpec("P")
 R_co = TypeVar("R_co", covariant=True)
+# Engine, request, and how the row is proven.
+_Key: TypeAlias = "tuple[str | None, Request | None, bool | Proof]"
 
 
 class CircularQuestionError(NsaCapsError, RuntimeError):
@@ -44,22 +47,25 @@ class _OncePerEngine:
             self.layouts.clear()
 
     def _renew(self) -> None:
-        self.layouts: dict[tuple[str | None, Request | None], IndexerLayout] = {}
+        self.layouts: dict[_Key, IndexerLayout] = {}
         self._lock = RLock()
 
-    def decide(self, engine: EngineName | None, request: Request | None) -> IndexerLayout:
+    def decide(self, engine: EngineName | None, request: Request | None, prove: bool | Proof) -> IndexerLayout:
         """Return the layout, decided by the first who asks."""
         if is_within_call():
             # It would wait for a lock that whoever waits for it holds.
             raise CircularQuestionError("a third party's probe or row asks for the layout while it is asked about one")
         with self._lock:
-            layout = self.layouts.get((engine, request))
+            layout = self.layouts.get((engine, request, prove))
             if layout is None:
                 caps, rows = row_table(probe(engine=engine))
+                if prove:
+                    proof = prove if isinstance(prove, Proof) else None
+                    caps = prove_best(caps, request or Request(), rows, proof).caps
                 decided = select_indexer_layout(caps, request, rows)
                 # A signal handler may have asked meanwhile, or somebody by the engine's name: all get one object.
-                layout = self.layouts.setdefault((decided.decision.caps.engine, request), decided)
-                self.layouts[engine, request] = layout
+                layout = self.layouts.setdefault((decided.decision.caps.engine, request, prove), decided)
+                self.layouts[engine, request, prove] = layout
                 if layout is decided:
                     log_layout(layout)
             return layout
@@ -86,7 +92,9 @@ def _with_cache_clear(function: Callable[P, R_co]) -> _Cached[P, R_co]:
 
 
 @_with_cache_clear
-def get_indexer_layout(*, engine: EngineName | None = None, request: Request | None = None) -> IndexerLayout:
+def get_indexer_layout(
+    *, engine: EngineName | None = None, request: Request | None = None, prove: bool | Proof = False
+) -> IndexerLayout:
     """Return the layout of this process for an engine; decided once, thread-safe, and anew in a forked child.
 
     A signal handler may ask too, while its own thread is asking. What is decided is logged once, under the name
@@ -96,11 +104,13 @@ def get_indexer_layout(*, engine: EngineName | None = None, request: Request | N
     Args:
         engine: whose switches to read; None: as `probe` finds it.
         request: the model and the engine's limits, decided once each; None: `Request()`.
+        prove: take the best row that was seen to run right on this machine's devices, each tried in a process of its
+            own; a verdict that is kept takes milliseconds, a first one seconds. True: as `Proof()` has it.
 
     Raises:
         NoUsableLayoutError: every row is out.
         UnknownEngineError: the engine has no switches here.
         CircularQuestionError: a third party's probe or row asks, while it is asked.
     """
-    layout = _CACHE.layouts.get((engine, request))
-    return _CACHE.decide(engine, request) if layout is None else layout
+    layout = _CACHE.layouts.get((engine, request, prove))
+    return _CACHE.decide(engine, request, prove) if layout is None else layout

@@ -12,6 +12,7 @@ from nsa_caps.capabilities.records import dialect
 from nsa_caps.pages import PageFormat, PageFormatError
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.explain import explain
+from nsa_caps.policy.kept import device_kinds, failures, proofs_on
 from nsa_caps.policy.reasons import Reason, RowVerdict, Verdict
 from nsa_caps.policy.request import Request, RequestError
 from nsa_caps.policy.requirements.common import fp8_dialect
@@ -20,6 +21,7 @@ from nsa_caps.policy.rows import ROWS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nsa_caps.capabilities.kept import KeptVerdict
     from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.policy.caveats import Caveat
     from nsa_caps.policy.rows import Row
@@ -250,10 +252,17 @@ def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVe
     # The rows here require what a page format needs; a third party's may not.
     if problem is not None and not reasons:
         reasons = (problem,)
+    found_here = {} if pages is None or not caps.kept else proofs_on(row, pages, request.heads, caps)
+    reasons += tuple(failures(found_here.values()))
+    settled: tuple[Reason, ...] = ()
+    proofs: tuple[KeptVerdict, ...] = ()
+    # Of what is unmet no proof says anything: it may be a switch, or a limit of the engine's.
+    if found_here.keys() >= set(device_kinds(caps)) and all(reason.verdict == "unknown" for reason in reasons):
+        reasons, settled, proofs = (), reasons, tuple(found_here.values())
     verdict: Verdict = "met"
     if reasons:
         verdict = "unmet" if any(reason.verdict == "unmet" for reason in reasons) else "unknown"
-    return RowVerdict(row.name, verdict, page_size, reasons, pages)
+    return RowVerdict(row.name, verdict, page_size, reasons, pages, settled, proofs)
 
 
 def _allowed(row: Row, request: Request) -> Reason | None:

@@ -56,6 +56,8 @@ def verdict_document(verdict: RowVerdict) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "page_size": verdict.page_size,
         "reasons": [reason_document(reason) for reason in verdict.reasons],
+        "settled": [reason_document(reason) for reason in verdict.settled],
+        "proofs": [to_plain(proof) for proof in verdict.proofs],
     }
 
 

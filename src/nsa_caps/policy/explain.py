@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from nsa_caps.base.lines import HANG, Line, indented, plain, printable
 from nsa_caps.policy.fact_lines import fact_lines
+from nsa_caps.policy.kept import proof_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +89,8 @@ _BLANK: Line = ()
 _MOST_NOTES = 100
 # The kinds of changes that one cannot type.
 _IN_WORDS = ("aiter", "arch", "page-size")
+# A proof settles what is not known.
+_TRY = "nsa-caps prove"
 # Whoever has no torch, or something else that every row needs, need not read what else each row lacks.
 _UNBLOCK_FIRST = "More may stand against each row once that is mended: nsa-caps why ROW"
 
@@ -106,6 +109,8 @@ def report_lines(decision: Decided) -> Iterator[Line]:
         yield (("  warning: ", "warning"), HANG, (printable(warning), "warning"))
     for caveat in decision.caveats:
         yield from indented("  ", caveat)
+    if decision.chosen:
+        yield from proof_lines(decision.verdict(decision.chosen))
     yield _BLANK
     yield from fact_lines(decision.caps, decision.request)
     within_reach = [verdict for verdict in decision.better_rows() if verdict.out_of_reach is None]
@@ -231,6 +236,8 @@ def _no_fix_lines(verdicts: Sequence[RowVerdict], what: str) -> Iterator[Line]:
     """Return that nothing helps and why, or what to find out first where the outcome cannot be foreseen."""
     changes = (change for verdict in verdicts for reason in verdict.reasons for change in reason.changes)
     advice = dict.fromkeys(change.text for change in changes if change.kind == "advice")
+    if any(verdict.verdict == "unknown" and verdict.format is not None for verdict in verdicts):
+        advice[_TRY] = None
     if advice:
         yield (("First find out more, which may change the answer:", "label"),)
         for text in advice:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nsa_caps.capabilities.kept import KeptVerdict
     from nsa_caps.pages import PageFormat
     from nsa_caps.policy.changes import Change
 
@@ -59,6 +60,9 @@ CODES: Mapping[str, str] = MappingProxyType({
     "request.shape-unproven": "this row was never compiled for an indexer of this shape",
     "plugin.failed": "a third party's row failed when it was asked",
     "engine.row": "the engine does not run this row here",
+    "selfcheck.wrong": "this row's kernels ran on this device and were wrong",
+    "selfcheck.cannot-run": "this row's kernels were tried on this device and did not run",
+    "selfcheck.timed-out": "this row's kernels were tried on this device and did not end",
 })  # fmt: skip
 
 
@@ -115,6 +119,8 @@ class RowVerdict:
         page_size: index slots a page under this row and request.
         reasons: all unmet and unknown requirements; empty exactly where the verdict is `met`.
         format: the bytes of one page; None where the GPUs have no one dialect, or no such page exists.
+        settled: what is not known, and that the row was proven on every kind of device here settles.
+        proofs: that proof, a verdict a kind of device; empty where it was not proven on all.
     """
 
     row: str
@@ -122,6 +128,8 @@ class RowVerdict:
     page_size: int
     reasons: tuple[Reason, ...] = ()
     format: PageFormat | None = None
+    settled: tuple[Reason, ...] = ()
+    proofs: tuple[KeptVerdict, ...] = ()
 
     @property
     def out_of_reach(self) -> str | None:

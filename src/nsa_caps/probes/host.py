@@ -124,6 +124,39 @@ class Host:
         """Return whether there is a folder of this name."""
         return os.path.isdir(path)
 
+    def kept_from_others(self, path: str) -> None:
+        """Refuse a file or folder that others than this process's user and root may have written, or any above it.
+
+        A folder that all may write is taken where it is sticky, as /tmp is: what lies in it is its owner's.
+
+        Raises:
+            UnreadableError: others may write it, or it cannot be looked at.
+        """
+        path = os.path.realpath(path)
+        trusted = (0, os.geteuid())
+        first = True
+        while True:
+            try:
+                status = os.stat(path)
+            except (OSError, ValueError) as error:
+                raise UnreadableError(path, _why(error)) from error
+            sticky = not first and status.st_mode & stat.S_ISVTX
+            if status.st_uid not in trusted or (status.st_mode & 0o022 and not sticky):
+                raise UnreadableError(path, "others than its owner and root may write it, so it is not read")
+            first, parent = False, os.path.dirname(path)
+            if parent == path:
+                return
+            path = parent
+
+    def stamp(self, path: str) -> str | None:
+        """Return a file's size and time of change, which tell cheaply that it may be another; None: no such file."""
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            return None
+        # Layers of an image keep whole seconds.
+        return f"{status.st_size} {int(status.st_mtime)}"
+
     def find_package(self, name: str) -> str | None:
         """Return the folder (or the single file) that `import name` would load, without importing anything.
 

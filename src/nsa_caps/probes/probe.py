@@ -11,7 +11,9 @@ from nsa_caps.capabilities.switches import engine_meant, resolve
 from nsa_caps.probes.aiter_source import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
 from nsa_caps.probes.devices import devices
+from nsa_caps.probes.driver import driver
 from nsa_caps.probes.host import Host
+from nsa_caps.probes.kept import kept
 from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform
 from nsa_caps.probes.plugins import load_plugins
@@ -38,7 +40,7 @@ class Probe(Protocol):
 
 
 # Variables first: where a file system does not answer, they are still known.
-BUILT_IN: tuple[Probe, ...] = (switches, platform, devices, packages, aiter_source, aot_bundle)
+BUILT_IN: tuple[Probe, ...] = (switches, platform, devices, packages, aiter_source, aot_bundle, driver, kept)
 # `switches` are resolved from `variables` below; the rest is this release's, not a probe's.
 _SETTABLE = frozenset(field_names(Capabilities)) - {"engine", "switches", "schema_version"}
 # Seconds that this library's own probes are waited for: a file system that takes 50 ms a call is still read.

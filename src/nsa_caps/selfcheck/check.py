@@ -17,7 +17,7 @@ from nsa_caps.policy.rows import ROWS
 from nsa_caps.selfcheck.records import CAUSES, Cause, Mismatch, RowKernels, SelfCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.policy.request import Request
@@ -46,6 +46,8 @@ def self_check(
     heads: int = 64,
     beyond_2gib: bool = False,
     versions: Mapping[str, str | None] | None = None,
+    rounds: int = 1,
+    begin: Callable[[str], object] | None = None,
 ) -> SelfCheck:
     """Check a row's kernels on a device.
 
@@ -62,6 +64,9 @@ def self_check(
         heads: query heads of the logits.
         beyond_2gib: check also pages around and beyond 2 and 4 GiB of a cache; takes that much memory on a GPU.
         versions: what the verdict is bound to; None: nsa_caps and torch.
+        rounds: how often each step is done, each time with other bytes: output that is stale, or right by chance, is
+            found from 2 on.
+        begin: told the name of each step before it is done.
 
     Returns:
         the verdict. Errors of the row's kernels are reasons in it; they are not raised.
@@ -81,11 +86,15 @@ def self_check(
         where, name = open_device(device)
         for beyond in (False, True) if beyond_2gib else (False,):
             generator = torch.Generator().manual_seed(seed)
-            trial = Trial(kernels=kernels, fmt=fmt, device=where, generator=generator, heads=heads, beyond=beyond)
-            for step, mismatch in trial.run():
+            trial = Trial(
+                kernels=kernels, fmt=fmt, device=where, generator=generator, heads=heads, beyond=beyond, rounds=rounds
+            )
+            for step, mismatch in trial.run(begin or str):
                 checked.append(step)
                 mismatches += [mismatch] if mismatch else []
     except NoRoomError as error:
+        # Beyond 2 GiB is more than was asked of the row; nothing at all is no proof.
+        failed = not checked
         reasons.append(f"not checked: {error}")
     except RowFailedError as error:
         failed = True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from nsa_caps.base.serial import SnapshotError, from_plain, to_plain
+from nsa_caps.capabilities.kept import Proven  # noqa: TC001 as above
 from nsa_caps.pages import PageFormat  # noqa: TC001 as above
 
 __all__ = ["CAUSES", "Cause", "Mismatch", "RowKernels", "SelfCheck"]
@@ -93,7 +94,8 @@ class SelfCheck:
 
     Attributes:
         row: the row's name.
-        verdict: `proven`; `wrong`; or `cannot-run`, where the kernels may not, could not be loaded or did not launch.
+        verdict: `proven`; `wrong`; `cannot-run`, where the kernels may not, could not be loaded, did not launch or
+            ended their process; or `timed-out`.
         format: the bytes that were asked for; None where it is not known which.
         device: the device's name; None where nothing was run.
         versions: the packages that it was made with; None: without a version.
@@ -103,7 +105,7 @@ class SelfCheck:
     """
 
     row: str
-    verdict: Literal["proven", "wrong", "cannot-run"]
+    verdict: Proven
     format: PageFormat | None
     device: str | None
     versions: Mapping[str, str | None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -67,6 +67,21 @@ def open_device(name: str) -> tuple[torch.device, str]:
         raise RowFailedError(f"opening the device {name}", error) from error
 
 
+@dataclass(slots=True)
+class _Bench:
+    """What the steps of a trial share.
+
+    Attributes:
+        batch: where tokens lie.
+        cache: the cache, uint8 ``[pages, page_bytes]``.
+        own_store: the row's own store is right, as far as it was seen.
+    """
+
+    batch: Batch
+    cache: Tensor
+    own_store: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """One row on one device, in a small cache or in one that reaches beyond 4 GiB.
@@ -78,6 +93,7 @@ class Trial:
         generator: of everything random, on the CPU, so that all devices are asked the same.
         heads: query heads of the logits.
         beyond: use the large cache.
+        rounds: how often each step is done, each time with other bytes.
     """
 
     kernels: RowKernels
@@ -86,9 +102,13 @@ class Trial:
     generator: torch.Generator
     heads: int
     beyond: bool
+    rounds: int
 
-    def run(self) -> Iterator[tuple[str, Mismatch | None]]:
+    def run(self, begin: Callable[[str], object]) -> Iterator[tuple[str, Mismatch | None]]:
         """Do one step after the other; each comes with what went wrong in it.
+
+        Args:
+            begin: told the name of each step before it is done.
 
         Raises:
             NoRoomError: the cache does not fit into the device's memory.
@@ -96,31 +116,35 @@ class Trial:
         """
         batch = self._batch((*_LENGTHS, self.fmt.page_size + 7))
         self._check_room(batch)
+        bench = _Bench(batch, batch.cache(batch.blank))
+        for kernel, step in _STEPS:
+            if getattr(self.kernels, kernel) is not None:
+                name = self._name(kernel)
+                begin(name)
+                yield name, self._first_mismatch(name, step, bench)
+
+    def _first_mismatch(self, name: str, step: _Step, bench: _Bench) -> Mismatch | None:
+        # The same shapes with other bytes: output of the call before, or of chance, is not right again.
+        return next((found for _ in range(self.rounds) if (found := step(self, name, bench)) is not None), None)
+
+    def _store(self, step: str, bench: _Bench) -> Mismatch | None:
+        batch = bench.batch
         tokens = known_tokens(batch.tokens, self.fmt, self.device, self.generator)
         order, slots = self._shuffled(batch)
-        cache = batch.cache(batch.blank)
-
-        step = self._name("store")
         keys = tokens[0].view(fp8_dtype(self.fmt))[order]
-        self._call(step, self.kernels.store, cache, slots, keys, tokens[1][order])
-        stored = self._written(step, batch, cache, lambda _: tokens, 0)
-        yield step, stored
+        bench.cache[batch.seen] = batch.blank
+        self._call(step, "store", bench.cache, slots, keys, tokens[1][order])
+        mismatch = self._written(step, batch, bench.cache, lambda _: tokens, 0)
+        bench.own_store = bench.own_store and mismatch is None
+        return mismatch
 
-        if self.kernels.quantise_and_store is not None:
-            step = self._name("quantise_and_store")
-            values = float_keys(batch.tokens, self.fmt, self.device, self.generator)
-            cache[batch.seen] = batch.blank
-            self._call(step, self.kernels.quantise_and_store, cache, slots, values[order])
-            yield step, self._written(step, batch, cache, lambda fmt: _quantised(values, fmt), _SCALE_ULPS)
-
-        # What the row's own store wrote, if it is right.
-        cache[batch.seen] = batch.write(tokens, self.fmt)
-        step = self._name("gather")
-        yield step, self._gather(step, batch, cache, tokens)
-        del cache
-        if self.kernels.logits is not None:
-            step = self._name("logits")
-            yield step, self._logits(step, self.kernels.logits, own_store=stored is None)
+    def _quantise_and_store(self, step: str, bench: _Bench) -> Mismatch | None:
+        batch = bench.batch
+        order, slots = self._shuffled(batch)
+        values = float_keys(batch.tokens, self.fmt, self.device, self.generator)
+        bench.cache[batch.seen] = batch.blank
+        self._call(step, "quantise_and_store", bench.cache, slots, values[order])
+        return self._written(step, batch, bench.cache, lambda fmt: _quantised(values, fmt), _SCALE_ULPS)
 
     def _name(self, step: str) -> str:
         return f"{step} beyond 2 GiB" if self.beyond else step
@@ -143,9 +167,9 @@ class Trial:
         shuffle = torch.randperm(len(order), generator=self.generator)
         return order[shuffle].to(self.device), slots[shuffle.to(self.device)]
 
-    def _call(self, step: str, kernel: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    def _call(self, step: str, name: str, *arguments: Any, **options: Any) -> Any:
         try:
-            found = kernel(*arguments, fmt=self.fmt, **options)
+            found = getattr(self.kernels, name)(*arguments, fmt=self.fmt, **options)
             if self.device.type != "cpu":
                 # What a launch did wrong is raised by the next wait.
                 torch.get_device_module(self.device).synchronize(self.device)
@@ -170,14 +194,17 @@ class Trial:
         part, page = f"byte {byte}", int(batch.seen[row])
         return _stray(step, batch, part, f"{int(right[row, byte]):02x}", f"{int(seen[row, byte]):02x}", text, page)
 
-    def _gather(self, step: str, batch: Batch, cache: Tensor, tokens: Tokens) -> Mismatch | None:
-        count = batch.tokens
+    def _gather(self, step: str, bench: _Bench) -> Mismatch | None:
+        batch, cache, count = bench.batch, bench.cache, bench.batch.tokens
+        tokens = known_tokens(count, self.fmt, self.device, self.generator)
+        # What the row's own store wrote, if it is right.
+        cache[batch.seen] = batch.write(tokens, self.fmt)
         keys = torch.full((count + _MORE_ROWS, self.fmt.head_dim), 0xA5, dtype=torch.uint8, device=self.device)
         scales = torch.full((count + _MORE_ROWS,), -123.0, device=self.device)
         poison = (keys[count:].clone(), scales[count:].clone())
         gathered = self._call(
             step,
-            self.kernels.gather,
+            "gather",
             cache,
             batch.page_table,
             batch.cu_seq_lens,
@@ -192,8 +219,11 @@ class Trial:
         text = f"{UNEXPLAINED.text}; rows beyond the last token were written"
         return _stray(step, batch, f"row {count}", "what was there", "something else", text)
 
-    def _logits(self, step: str, kernel: Callable[..., Any], *, own_store: bool) -> Mismatch | None:
+    def _logits(self, step: str, bench: _Bench) -> Mismatch | None:
         """Score contexts end to end: their tokens go through the row's own store, unless that is wrong."""
+        # Two caches beyond 4 GiB need not fit.
+        bench.cache = bench.cache.new_empty(0)
+        own_store = bench.own_store
         batch = self._batch(CONTEXTS)
         # What lies beside the tokens can be scored too, so that it can be told when it is.
         slots = batch.blank.shape[0] * self.fmt.page_size
@@ -202,13 +232,14 @@ class Trial:
         right = batch.write((keys, scales), self.fmt)
         cache = batch.cache(batch.blank if own_store else right)
         if own_store:
-            self._call(step, self.kernels.store, cache, batch.slots, keys.view(fp8_dtype(self.fmt)), scales)
+            self._call(step, "store", cache, batch.slots, keys.view(fp8_dtype(self.fmt)), scales)
         for next_n in (1, 2):
             question = Question.ask(batch, right, self.heads, next_n, self.generator)
             expected = question.expected()
             # Engines use the row's own output and one of theirs.
             out = None if next_n == 1 else torch.full_like(expected, torch.nan)
-            found = self._call(step, kernel, *question.arguments(cache), out=out, **self.kernels.logits_options)
+            arguments = question.arguments(cache)
+            found = self._call(step, "logits", *arguments, out=out, **self.kernels.logits_options)
             mismatch = question.mismatch(step, expected, found)
             if mismatch is not None:
                 return mismatch
@@ -267,3 +298,14 @@ def _stray(
         found=found,
         page=page,
     )
+
+
+_Step: TypeAlias = "Callable[[Trial, str, _Bench], Mismatch | None]"
+
+# Fields of `RowKernels` in the order in which they are checked: what a later one reads, an earlier one wrote.
+_STEPS: tuple[tuple[str, _Step], ...] = (
+    ("store", Trial._store),  # noqa: SLF001 the table of its own steps
+    ("quantise_and_store", Trial._quantise_and_store),  # noqa: SLF001 as above
+    ("gather", Trial._gather),  # noqa: SLF001 as above
+    ("logits", Trial._logits),  # noqa: SLF001 as above
+)

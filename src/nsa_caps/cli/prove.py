@@ -1,0 +1,76 @@
+"""`nsa-caps prove`: run rows on this machine's device, and keep what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsa_caps.cli.question import NO, YES, Answer, UsageError
+from nsa_caps.policy.decision import UnknownRowError, find_row
+from nsa_caps.policy.kept import void_because
+from nsa_caps.probes.host import Host
+from nsa_caps.probes.kept import files_changed, kept_folder, read_kept
+from nsa_caps.report.proofs import Listed, kept_document, kept_lines, prove_document, prove_lines
+from nsa_caps.selfcheck.kept import forget
+from nsa_caps.selfcheck.proof import Proof, prove_best, prove_rows
+
+if TYPE_CHECKING:
+    from nsa_caps.capabilities.records import Note
+    from nsa_caps.cli.question import Question
+    from nsa_caps.probes.kept import KeptFile
+
+__all__ = ["prove"]
+
+
+def prove(question: Question) -> Answer:
+    """Prove the best row, or the rows that are named; list or forget what is kept."""
+    options = question.options
+    if options.source is not None or options.named or options.python is not None:
+        raise UsageError("prove runs kernels on this machine, with this Python: not with --from, --machine or --python")
+    if options.forget:
+        return _forget(question)
+    if options.list:
+        return _list(question)
+    if not options.limit > 0:
+        raise UsageError(f"--limit is {options.limit:g}, needs seconds above 0")
+    proof = Proof(limit=options.limit, device=options.device, again=options.again, keep=not options.no_keep)
+    names = tuple(options.check_rows)
+    if names:
+        outcome = prove_rows(question.caps, question.request, names, question.rows, proof)
+    else:
+        outcome = prove_best(question.caps, question.request, question.rows, proof)
+    decision = question._replace(caps=outcome.caps).decide()
+    asked = names or ((decision.chosen,) if decision.chosen else ())
+    answer = bool(asked) and all(decision.verdict(name).proofs for name in asked)
+    code = YES if answer else NO
+    if options.json:
+        return Answer(code, prove_document(decision, outcome.checks, answer=answer), outcome.caps)
+    return Answer(code, prove_lines(decision, outcome.checks, names), outcome.caps)
+
+
+def _list(question: Question) -> Answer:
+    host = Host.current()
+    notes: list[Note] = []
+    names = question.options.check_rows
+    listed = [
+        Listed(path, _void(question, host, file), file.verdict)
+        for path, file in read_kept(host, notes)
+        if not names or file.verdict.row in names
+    ]
+    if question.options.json:
+        return Answer(YES, kept_document(listed), question.caps)
+    return Answer(YES, kept_lines(listed, kept_folder(host.environ)), question.caps)
+
+
+def _void(question: Question, host: Host, file: KeptFile) -> str | None:
+    try:
+        row = find_row(file.verdict.row, question.rows)
+    except UnknownRowError:
+        return "there is no such row here"
+    return void_because(file.verdict, row, question.caps) or files_changed(host, file)
+
+
+def _forget(question: Question) -> Answer:
+    gone = forget(Host.current(), question.options.check_rows)
+    if question.options.json:
+        return Answer(YES, kept_document((), gone), question.caps)
+    return Answer(YES, (((f"forgotten: {path}", ""),) for path in gone or ["nothing"]), question.caps)

@@ -1,0 +1,271 @@
+"""Prove rows on this machine's devices, each in a process of its own, until one is proven or none is left.
+
+The process that asks imports no torch, makes no GPU context, and goes on whatever a kernel does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.capabilities.kept import BoundPackage, KeptVerdict
+from nsa_caps.capabilities.records import Note
+from nsa_caps.policy.decision import decide, find_row
+from nsa_caps.policy.kept import bound_packages, device_kinds, format_fields, proofs_on
+from nsa_caps.policy.rows import ROWS
+from nsa_caps.probes.host import Host
+from nsa_caps.probes.kept import bound_variables, kept
+from nsa_caps.selfcheck.check import versions_of
+from nsa_caps.selfcheck.kept import NotKeptError, file_name, keep, one_at_a_time, package_files
+from nsa_caps.selfcheck.process import Ended, run_task
+from nsa_caps.selfcheck.records import SelfCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from nsa_caps.capabilities.kept import Proven
+    from nsa_caps.capabilities.records import Capabilities
+    from nsa_caps.pages import PageFormat
+    from nsa_caps.policy.request import Request
+    from nsa_caps.policy.rows import Row
+
+__all__ = ["Outcome", "Proof", "prove_best", "prove_rows"]
+
+_CHILD = "nsa_caps.selfcheck.child"
+# Who runs out of memory, or is told to stop, is ended by others.
+_FROM_OUTSIDE = tuple(f"killed by {name}" for name in ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """How rows are proven.
+
+    Attributes:
+        limit: seconds that one row is given on one device, the import of its packages and the first compilation of its
+            kernels among them; aiter may build C++ at its first import.
+        device: the torch device, such as `cuda:3`; None: the first visible one of each kind, or the CPU.
+        again: prove also what a verdict is kept of.
+        keep: write verdicts, so that the next start finds them.
+    """
+
+    limit: float = 300.0
+    device: str | None = None
+    again: bool = False
+    keep: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of proving.
+
+    Attributes:
+        caps: the machine, with the verdicts among its facts.
+        checks: the checks that were run now, in order; empty where all was kept.
+    """
+
+    caps: Capabilities
+    checks: tuple[SelfCheck, ...]
+
+
+def prove_best(
+    caps: Capabilities, request: Request, rows: tuple[Row, ...] = ROWS, proof: Proof | None = None
+) -> Outcome:
+    """Prove the best row; where it fails, the next, until one is proven or none is left.
+
+    A row against which nothing is unmet is tried, also where something is not known: a proof settles that.
+
+    Args:
+        caps: this machine, from `nsa_caps.probe`.
+        request: the model and the engine's limits.
+        rows: the table, best first.
+        proof: how; None: `Proof()`.
+
+    Returns:
+        the machine with what was found. Decided about, it has the proven row, or none.
+    """
+    return _prove(caps, request, rows, [row.name for row in rows], proof or Proof(), until_proven=True)
+
+
+def prove_rows(
+    caps: Capabilities,
+    request: Request,
+    names: Iterable[str],
+    rows: tuple[Row, ...] = ROWS,
+    proof: Proof | None = None,
+) -> Outcome:
+    """Prove each of these rows that nothing unmet is against; as `prove_best`, and it stops at none.
+
+    Raises:
+        UnknownRowError: there is no row of one of the names.
+    """
+    return _prove(caps, request, rows, names, proof or Proof(), until_proven=False)
+
+
+def _prove(
+    caps: Capabilities,
+    request: Request,
+    rows: tuple[Row, ...],
+    names: Iterable[str],
+    proof: Proof,
+    *,
+    until_proven: bool,
+) -> Outcome:
+    checks: list[SelfCheck] = []
+    for row in [find_row(name, rows) for name in names]:
+        if proof.again:
+            caps = caps.replace(kept=tuple(each for each in caps.kept if each.row != row.name))
+        verdict = decide(caps, request, rows).verdict(row.name)
+        # Without a page format there is nothing to ask a row for: its dialect is not known.
+        if verdict.verdict == "unmet" or verdict.format is None:
+            continue
+        for kind in _kinds(caps, proof):
+            if kind not in proofs_on(row, verdict.format, request.heads, caps):
+                task = _Task(caps, row, verdict.format, request.heads, kind, proof)
+                caps, check = task.prove()
+                checks += [check] if check is not None else []
+        if until_proven and decide(caps, request, rows).verdict(row.name).proofs:
+            break
+    return Outcome(caps=caps, checks=tuple(checks))
+
+
+def _kinds(caps: Capabilities, proof: Proof) -> tuple[str | None, ...]:
+    """Return the kinds of device to prove on: all that are visible, or that of the device that is asked for."""
+    named = f"{proof.device or 'cpu'}:0".split(":")
+    if named[0] == "cpu":
+        return device_kinds(caps)
+    return tuple(device.model for device in caps.devices or () if str(device.index) == named[1]) or (None,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came out of a process.
+
+    Attributes:
+        check: the verdict.
+        files: the files of each package that it loaded.
+        lasting: the verdict is of the row, and not of this moment: memory or the device taken, a process ended by
+            somebody else.
+    """
+
+    check: SelfCheck
+    files: Mapping[str, list[str]] = field(default_factory=dict)
+    lasting: bool = False
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One row on one kind of device."""
+
+    caps: Capabilities
+    row: Row
+    fmt: PageFormat
+    heads: int
+    kind: str | None
+    proof: Proof
+    host: Host = field(default_factory=Host.current)
+
+    def prove(self) -> tuple[Capabilities, SelfCheck | None]:
+        """Return the machine with the verdict, and the check; None where another process has just kept one."""
+        if not self.proof.keep:
+            return self._run()
+        what = file_name(self.row.name, format_fields(self.fmt), self.heads, self.kind)
+        with one_at_a_time(self.host, what, self.proof.limit):
+            if not self.proof.again:
+                now = self.caps.replace(kept=kept(self.host).get("kept", ()))
+                if self.kind in proofs_on(self.row, self.fmt, self.heads, now):
+                    own = (each for each in self.caps.kept if each.source is None)
+                    return self.caps.replace(kept=(*own, *now.kept)), None
+            return self._run()
+
+    def _run(self) -> tuple[Capabilities, SelfCheck]:
+        answer = self._ask()
+        verdict = self._verdict(answer.check)
+        notes = self.caps.notes
+        if self.proof.keep and answer.lasting and self.kind is not None:
+            try:
+                files = package_files(self.host, answer.files)
+                verdict = keep(self.host, verdict, files, answer.check.to_dict())
+            except NotKeptError as error:
+                notes = (*notes, Note("kept", self.row.name, f"its verdict is not kept: {error}"))
+        return self.caps.replace(kept=(*self.caps.kept, verdict), notes=notes), answer.check
+
+    def _ask(self) -> _Answer:
+        try:
+            ended = run_task(_CHILD, self._document(), self.proof.limit)
+        # TypeError, ValueError: a third party's options are no JSON.
+        except (OSError, TypeError, ValueError) as error:
+            reason = f"no process to prove it in could be started: {type(error).__name__}: {error}"
+            return _Answer(self._failed("cannot-run", (reason,)))
+        files = ended.said.get("files", {})
+        if not ended.clean or "done" not in ended.said:
+            verdict: Proven = "timed-out" if ended.timed_out else "cannot-run"
+            check = self._failed(verdict, tuple(_what_happened(ended)))
+            return _Answer(check, files, lasting=ended.how not in _FROM_OUTSIDE)
+        done = ended.said["done"]
+        check = replace(SelfCheck.from_dict(done["check"]), versions=self._versions())
+        # A verdict on another device than the one that was meant, or of this moment alone, says nothing tomorrow.
+        archs = [device.arch for device in self.caps.devices or () if device.model == self.kind]
+        return _Answer(check, files, lasting=not done["transient"] and done["arch"] in (None, *archs))
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "row": self.row.name,
+            "kernels": self.row.kernels,
+            "logits_kernels": self.row.logits_kernels,
+            "options": dict(self.row.logits_options(self.fmt.page_size)),
+            "format": self.fmt.to_dict(),
+            "heads": self.heads,
+            "device": self._device(),
+            "packages": bound_packages(self.row),
+        }
+
+    def _failed(self, verdict: Proven, reasons: tuple[str, ...]) -> SelfCheck:
+        return SelfCheck(
+            row=self.row.name,
+            verdict=verdict,
+            format=self.fmt,
+            device=None,
+            versions=self._versions(),
+            reasons=reasons,
+        )
+
+    def _versions(self) -> dict[str, str | None]:
+        return versions_of(self.caps, self.row)
+
+    def _device(self) -> str:
+        if self.proof.device is not None:
+            return self.proof.device
+        of_kind = (device.index for device in self.caps.devices or () if device.model == self.kind)
+        return "cpu" if self.kind == "cpu" else f"cuda:{next(of_kind, 0)}"
+
+    def _verdict(self, check: SelfCheck) -> KeptVerdict:
+        versions = self._versions()
+        return KeptVerdict(
+            row=self.row.name,
+            verdict=check.verdict,
+            format=format_fields(self.fmt),
+            heads=self.heads,
+            device=self.kind,
+            driver=self.caps.driver,
+            packages=tuple(BoundPackage(name, versions.get(name)) for name in bound_packages(self.row)),
+            variables=bound_variables(self.host.environ),
+            told=_told(check),
+            made=datetime.now(timezone.utc).date().isoformat(),
+            limit=float(self.proof.limit),
+        )
+
+
+def _what_happened(ended: Ended) -> Iterable[str]:
+    after = ", after its verdict" if "done" in ended.said else ""
+    yield f"{ended.said.get('step', 'at its start')}: its process {ended.how}{after}"
+    if ended.words:
+        yield f"last words: {ended.words}"
+
+
+def _told(check: SelfCheck) -> str:
+    """Return a verdict in one sentence or two: the first mismatch, or why it did not run."""
+    if check.verdict == "proven":
+        return f"{', '.join(check.checked)} were right"
+    found: list[object] = [*check.mismatches[:1], *check.reasons]
+    return "; ".join(str(each) for each in found) or "it gave no reason"
