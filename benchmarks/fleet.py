@@ -1,8 +1,7 @@
 """Measures `nsa-caps compare` on the snapshots of a fleet, and writes time and peak memory into the docs.
 
 Run as `python benchmarks/fleet.py [--only-print]`, on an otherwise idle machine. The machines are laid out and probed;
-their snapshots are drawn with a fixed seed, most machines being of one kind. The picture of ten thousand goes into the
-docs as well.
+their snapshots are drawn with a fixed seed, most machines being of one kind.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1], file=
 sys.exit(code)
 """
 SIZES = (1_000, 10_000, 100_000)
-PICTURE = Path(__file__).parent.parent / "docs" / "fleet.svg"
 
 
 def main() -> None:
@@ -45,12 +43,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kinds = _kinds(Path(folder))
         rows = [_measure(Path(folder), kinds, size, own) for own in (False, True) for size in SIZES]
-        picture = (Path(folder) / f"{SIZES[1]}.svg").read_text(encoding="utf-8")
     cores, python = os.cpu_count(), platform.python_version()
     text = "\n".join([
         f"Made by `python benchmarks/fleet.py` on a machine of {cores} cores, Python {python}: whole processes of",
-        f"`nsa-caps compare fleet.jsonl --svg FILE`, one run each, over machines of {len(kinds)} kinds, nine of ten of",
-        "them of one kind.",
+        f"`nsa-caps compare fleet.jsonl --html FILE`, one run each, over machines of {len(kinds)} kinds,",
+        "nine of ten of them of one kind.",
         "",
         "| machines | read from | groups | MB of JSON | seconds | peak memory, MiB |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -59,7 +56,6 @@ def main() -> None:
     print(text)
     if not options.only_print:
         write_section("fleet", text)
-        PICTURE.write_text(picture, encoding="utf-8")
 
 
 def _kinds(folder: Path) -> list[Capabilities]:
@@ -87,7 +83,7 @@ def _measure(folder: Path, kinds: list[Capabilities], size: int, own_paths: bool
             text = texts[0] if dice.random() < 0.9 else dice.choice(texts)
             stream.write((re.sub("/site/", f"/host{number}/", text) if own_paths else text) + "\n")
     start = time.perf_counter()
-    command = [sys.executable, "-c", COMMAND, path.name, "--svg", f"{size}.svg"]
+    command = [sys.executable, "-c", COMMAND, path.name, "--html", f"{size}.html"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - start
     found = re.match(r"([\d,]+) machines in (\d+) groups:", done.stdout)

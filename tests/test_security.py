@@ -123,13 +123,16 @@ COMMANDS = (
     ["require", "portable", "--page-size", "64"],
     ["matrix"],
     ["compare", "machine.json", "machine.json"],
+    ["report", "--markdown", "--redact"],
+    ["schema"],
+    ["help", "words"],
 )
 
 
 def test_every_command_is_looked_at() -> None:
-    """A new command belongs into the list above, unless it runs kernels or lays out machines, as below."""
+    """A new command belongs into the list above, unless it runs kernels, lays out machines or prints a script."""
     known = {line.split()[2] for line in public_api.surface() if line.startswith("$ nsa-caps ")}
-    assert known - {"selfcheck", "prove", "tour"} == {command[0] for command in COMMANDS if command[0] != "--json"}
+    assert known - {"selfcheck", "prove", "tour", "completion"} == {each[0] for each in COMMANDS if each[0] != "--json"}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -141,12 +144,16 @@ def test_no_command_does_more_than_read(folder: Path, command: list[str]) -> Non
     assert not (folder / "executed").exists()
 
 
-@pytest.mark.parametrize("command", [["matrix"], ["compare", "machine.json", "machine.json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [["matrix", "--svg"], ["compare", "machine.json", "machine.json", "--html"], ["snapshot", "--output"]],
+    ids=" ".join,
+)
 def test_only_the_file_that_was_named_is_written(folder: Path, command: list[str]) -> None:
-    """`--svg FILE` writes that file and no other."""
-    picture = folder / "picture.svg"
-    assert run(folder, *command, "--svg", str(picture)).seen == [("write", str(picture))]
-    assert picture.read_text().startswith("<svg")
+    """`--svg`, `--html` and `--output FILE` write that file and no other."""
+    named = folder / "named"
+    assert run(folder, *command, str(named)).seen == [("write", str(named))]
+    assert named.read_text()[:2] in ("<s", "<!", "{\n")
 
 
 @pytest.mark.parametrize("command", [["tour"], ["--machine", "mi300x_rocm720"]], ids=" ".join)

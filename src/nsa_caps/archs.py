@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ARCHS", "Arch", "Dialect", "Vendor", "dialect_of"]
+__all__ = ["ARCHS", "CARDS", "Arch", "Dialect", "Vendor", "dialect_of"]
 
 Dialect = Literal["e4m3fn", "e4m3fnuz"]
 Vendor = Literal["amd", "hygon", "nvidia"]
@@ -110,3 +110,19 @@ def dialect_of(arch: str) -> Dialect:
     """Return the fp8 dialect of a GPU's keys: one that is not known is of a later family than gfx94x, e4m3fn."""
     known = ARCHS.get(arch)
     return "e4m3fn" if known is None else known.dialect
+
+
+CARDS: Mapping[str, str] = MappingProxyType(
+    {
+        "MI100": "gfx908", "MI210": "gfx90a", "MI250": "gfx90a", "MI250X": "gfx90a", "MI300A": "gfx942",
+        "MI300X": "gfx942", "MI308X": "gfx942", "MI325X": "gfx942", "MI350X": "gfx950", "MI355X": "gfx950",
+        "RX 7900 XTX": "gfx1100", "RX 7800 XT": "gfx1101", "RX 7600": "gfx1102", "Radeon 780M": "gfx1103",
+        "Radeon 890M": "gfx1150", "Strix Halo": "gfx1151", "RX 9060 XT": "gfx1200", "RX 9070 XT": "gfx1201",
+        "V100": "sm_70", "T4": "sm_75", "A100": "sm_80", "A800": "sm_80", "A10": "sm_86", "A40": "sm_86",
+        "RTX 3090": "sm_86", "Jetson Orin": "sm_87", "L4": "sm_89", "L40S": "sm_89", "RTX 4090": "sm_89",
+        "H20": "sm_90", "H100": "sm_90", "H200": "sm_90", "GH200": "sm_90", "B200": "sm_100", "GB200": "sm_100",
+        "B300": "sm_103", "GB300": "sm_103", "Jetson Thor": "sm_110", "RTX PRO 6000": "sm_120",
+        "RTX 5090": "sm_120", "DGX Spark": "sm_121",
+    }
+)  # fmt: skip
+"""The architecture of cards that people know by another name; from the vendors' own tables, for hints and the docs."""

@@ -10,7 +10,6 @@ import sys
 from importlib import resources
 from itertools import islice
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -354,45 +353,8 @@ def test_wrong_usage_names_what_is_wrong(
     """No machine at all, and options of other commands."""
     assert "needs its machines" in usage_error(capsys)
     assert "not by --from" in usage_error(capsys, "--from", files["new"])
-    picture = str(tmp_path / "none" / "fleet.svg")
-    assert f"--svg {picture}: " in usage_error(capsys, files["new"], "--svg", picture)
-
-
-def test_the_picture_shows_every_group_by_its_share(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, files: dict[str, str]
-) -> None:
-    """A bar a group, as long as its share, coloured by its row, and in words for those who cannot see it."""
-    path = tmp_path / "fleet.svg"
-    names = ["new"] * 6 + ["old"] * 2 + ["bare"]
-    assert main(["compare", *(files[name] for name in names), "--svg", str(path)]) == 1
-    capsys.readouterr()
-    root = ET.parse(path).getroot()  # noqa: S314 written by ourselves
-    space = "{http://www.w3.org/2000/svg}"
-    bars = [rect for rect in root.iter(f"{space}rect") if rect.get("class") != "page"]
-    assert [bar.get("class") for bar in bars] == ["aiter-preshuffle", "aiter-token", "no-row"]
-    widths = [int(bar.get("width", "0")) for bar in bars]
-    assert widths[0] / widths[1] == pytest.approx(3, rel=0.01)
-    assert widths[0] / widths[2] == pytest.approx(6, rel=0.02)
-    described = root.findtext(f"{space}desc") or ""
-    assert "6 machines: aiter-preshuffle, pages of 64, tiles" in described
-    shown = " ".join(text.text or "" for text in root.iter(f"{space}text"))
-    assert "page_size 1, not 64" in shown
-    assert 'fix: pip install "triton>=3.5.0"' in shown
-    bottom = max(float(text.get("y", "0")) for text in root.iter(f"{space}text"))
-    assert bottom < float(root.get("height", "0"))
-
-
-def test_a_fleet_of_many_groups_is_still_a_picture(caps: dict[str, Capabilities]) -> None:
-    """Beyond twenty groups the rest is counted."""
-    from nsa_caps.agreement.picture import draw_fleet  # noqa: PLC0415 this test's alone
-
-    machines = [
-        (f"{size}", {**select_indexer_layout(caps["new"], Request(page_size=size)).handshake(), "nsa_caps": "<&>"})
-        for size in range(256, 256 * 31, 256)
-    ]
-    picture = draw_fleet(compare(machines, Request()))
-    ET.fromstring(picture)  # noqa: S314 as above
-    assert "and 10 smaller groups" in picture
+    page = str(tmp_path / "none" / "fleet.html")
+    assert f"--html {page}: " in usage_error(capsys, files["new"], "--html", page)
 
 
 def test_memory_does_not_grow_with_the_machines(tmp_path: Path, caps: dict[str, Capabilities]) -> None:

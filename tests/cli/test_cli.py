@@ -30,7 +30,7 @@ from tests.processes import uncounted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-SOURCES = str(Path(__file__).parents[1] / "src")
+SOURCES = str(Path(__file__).parents[2] / "src")
 COMMANDS = (
     ("report",),
     ("why", "aiter-flat"),
@@ -166,7 +166,8 @@ def test_a_forced_row_is_no_yes(capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (("--aiter", "0.1.16", "--triton", "3.5.1"), "portable", 64),
         (("--aiter", "0.1.16", "--triton", "3.5.1", "--set", "AITER_USE_SYSTEM_TRITON=1"), "aiter-preshuffle", 64),
         (("--aiter", "main", "--triton", "3.6.0", "--arch", "gfx1151"), "aiter-flat", 64),
-        (("--triton", "3.6.0", "--triton", "3.4.0"), "aiter-token", 1),
+        (("--aiter", "3b2e6f48", "--triton", "3.5.1"), "portable", 64),
+        (("--aiter", "0.1.15", "--triton", "3.6.0"), "aiter-preshuffle", 64),
     ],
 )
 def test_what_if(
@@ -197,7 +198,27 @@ def test_what_if_notes_are_those_of_the_changed_machine(capsys: pytest.CaptureFi
         (("what-if", "--unset", "HOME"), "those that one does are NSA_CAPS_USE_AITER, "),
         (("what-if", "--set", "SGLANG_USE_AITER"), "write SGLANG_USE_AITER=VALUE, or --unset SGLANG_USE_AITER"),
         (("what-if", "--arch", "mi300x"), "one looks like gfx942 or sm_90"),
-        (("what-if", "--aiter", "0.1.12"), "known are 0.1.13, "),
+        (("what-if", "--arch", "MI300X"), "MI300X is gfx942"),
+        (("what-if", "--arch", "h100"), "H100 is sm_90"),
+        (("what-if", "--arch", "SM90"), "Did you mean sm_90?"),
+        (("what-if", "--arch", "sm_999"), "'sm_999' is no arch"),
+        (("what-if", "--arch", "gfx9999"), "'gfx9999' is no arch"),
+        (("what-if", "--arch", "gfx942", "--arch", "gfx950"), "--arch is given twice; one of gfx942 and gfx950 can be"),
+        (("what-if", "--set", "GPU_ARCHS=a", "--unset", "GPU_ARCHS"), "GPU_ARCHS is given twice"),
+        (("what-if", "--triton", "banana"), "'banana' is no version"),
+        (("what-if", "triton=3.8.0"), "Did you mean --triton 3.8.0?"),
+        (("what-if", "--trtion", "3.8.0"), "Did you mean --triton?"),
+        (("what-if", "--set", "SGLANG_USE_AITR=1"), "Did you mean SGLANG_USE_AITER?"),
+        (("what-if", "--set", "NSA_CAPS_PLUGINS=1"), "NSA_CAPS_PLUGINS is read before anything is supposed"),
+        (("what-if", "--package", "triton=3.6.0"), "for triton there is --triton"),
+        (("what-if", "--package", "deepgemm"), "Did you mean deep_gemm?"),
+        (("what-if", "--package", "deep_gemm=new"), "'new' is no version"),
+        (("what-if", "--aiter", "0.1.10"), "known are d36601a9, "),
+        (("why", "Portable"), "Did you mean portable?"),
+        (("why", "portabl"), "Did you mean portable?"),
+        (("requre", "portable"), "Did you mean require?"),
+        (("report", "--engine", "sglan"), "Did you mean sglang?"),
+        (("--output", "/nonexistent/folder/report.txt"), "--output /nonexistent/folder/report.txt: "),
         (("why",), "ROW"),
         (("why", "fastest"), "there are aiter-preshuffle, "),
         (("require", "fastest"), "there are aiter-preshuffle, "),
@@ -216,6 +237,47 @@ def test_what_if_notes_are_those_of_the_changed_machine(capsys: pytest.CaptureFi
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], host: Host, argv: tuple[str, ...], message: str) -> None:
     """What cannot be asked is code 2 with what could be, and no data."""
     assert message in usage_error(capsys, *argv, host=host)
+
+
+def test_an_error_is_two_lines_of_the_command_that_it_is_about(capsys: pytest.CaptureFixture[str], host: Host) -> None:
+    """The usage of that command in one line, and the message."""
+    for argv in (("why", "Portable"), ("why",), ("why", "portable", "--no")):
+        with pytest.raises(SystemExit):
+            main(argv, host=host)
+        usage, message = capsys.readouterr().err.splitlines()
+        assert usage == "usage: nsa-caps why [OPTION ...] ROW"
+        assert message.startswith("nsa-caps why: error: ")
+
+
+def test_an_empty_object_is_no_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """What names nothing of a machine is none, and the message names the file."""
+    path = tmp_path / "empty.json"
+    path.write_text("{}")
+    assert f"--from {path}: names no platform" in usage_error(capsys, "--from", str(path))
+
+
+def test_closed_stdout_is_told() -> None:
+    """Without a stdout nothing can be answered: an error in words, not a traceback."""
+    command = f"exec {sys.executable} -m nsa_caps --machine h200 >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "nsa-caps: error: stdout is closed\n")
+
+
+def test_a_package_is_supposed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A laptop is asked what DeepGEMM would bring on an H200."""
+    laptop = machine(tmp_path, platform="cuda", archs=["sm_90"], triton="3.6.0")
+    shown = document(capsys, "what-if", "--package", "deep-gemm=2.1.1", host=laptop)
+    assert (shown["before"]["chosen"], shown["decision"]["chosen"]) == ("portable", "deepgemm")
+    assert shown["capabilities"]["deep_gemm"]["version"] == "2.1.1"
+    assert shown["changes"][0]["text"] == "pip install sgl-deep-gemm==2.1.1"
+
+
+def test_the_matrix_of_another_aiter(capsys: pytest.CaptureFixture[str], host: Host) -> None:
+    """`matrix` takes the changes of software that `what-if` takes, and says so."""
+    other = document(capsys, "matrix", "--aiter", "main", host=host)
+    assert other["aiter"]["version"] == "04907edc"
+    assert main(["matrix", "--unset", "SGLANG_USE_AITER"], host=host) == 0
+    assert capsys.readouterr().out.startswith("what if:   SGLANG_USE_AITER unset\n\nIndexer row by Triton version")
 
 
 def test_a_forced_row_that_there_is_none_of_names_the_variable(
@@ -578,7 +640,7 @@ def test_one_machine_at_a_time(capsys: pytest.CaptureFixture[str], snapshot: str
     """Two ways to name the machine contradict each other."""
     assert "one machine at a time" in usage_error(capsys, "--machine", "h200", "--from", snapshot)
     assert "one machine at a time" in usage_error(capsys, "--machine", "h200", "--machine", "a100")
-    assert "did you mean h200" in usage_error(capsys, "--machine", "h201")
+    assert "Did you mean h200?" in usage_error(capsys, "--machine", "h201")
 
 
 def test_an_arch_comes_with_the_torch_that_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

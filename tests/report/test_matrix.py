@@ -11,8 +11,10 @@ import pytest
 from nsa_caps import Capabilities, Host, Package, Request, decide, probe
 from nsa_caps.base.lines import plain
 from nsa_caps.cli.main import main
-from nsa_caps.report.matrix import SHOWN_ARCHS, TRITON_VERSIONS, Matrix, matrix, matrix_lines
+from nsa_caps.report.matrix import SHOWN_ARCHS, TRITON_VERSIONS, Matrix, matrix
+from nsa_caps.report.matrix_lines import matrix_lines
 from nsa_caps.testing import machine
+from nsa_caps.testing.named_machines import named_capabilities
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +73,7 @@ def test_the_installed_triton_and_the_visible_gpus_are_among_them(tmp_path: Path
     assert found.archs == (*SHOWN_ARCHS["rocm"], "gfx1100")
     assert found.starred("gfx1100") == "gfx1100*"
     assert found.starred("gfx942") == "gfx942"
-    text = plain(matrix_lines(found)).splitlines()
+    text = plain(matrix_lines(found, 200), 200).splitlines()
     assert text[2].split() == ["Triton", *SHOWN_ARCHS["rocm"], "gfx1100*"]
     assert [line.split()[0] for line in text[3:10]] == [found.starred(version) for version in found.triton_versions]
 
@@ -106,13 +108,29 @@ def test_the_machine_itself_is_not_changed(tmp_path: Path) -> None:
 def test_the_text_explains_every_letter(tmp_path: Path) -> None:
     """Every row and every letter of the table is explained below it, and nothing else is."""
     found = matrix(probe(laid_out(tmp_path, "gfx942")))
-    table, rows, against = plain(matrix_lines(found)).split("\n\n")[1:]
+    table, rows, against = plain(matrix_lines(found, 200), 200).split("\n\n")[1:]
     letters = {letter for line in table.splitlines()[1:] for word in line.split()[2::2] for letter in word}
     assert [line.split()[0] for line in rows.splitlines()] == [row.name for row, _ in found.chosen_rows()]
     assert against.startswith("Against aiter-preshuffle:\n")
     for code, letter in zip(found.codes(), "abcdefgh", strict=False):
         assert re.search(rf"^  {letter}  [^\[]+\[{re.escape(code)}\]$", against, re.MULTILINE)
         assert letter in letters or "aiter-preshuffle" in letters
+
+
+def test_a_table_too_wide_is_a_list_that_says_the_same() -> None:
+    """At 80 columns each arch has a line for each run of versions with one answer, and none is lost."""
+    found = matrix(named_capabilities("mi300x_rocm700"))
+    text = plain(matrix_lines(found, 80))
+    assert max(map(len, text.splitlines())) <= 80
+    lines = text.split("\n\n")[1].splitlines()
+    assert lines[0].split() == ["arch", "Triton", "row"]
+    start = next(index for index, line in enumerate(lines) if line.startswith("gfx942*"))
+    assert [line.split() for line in lines[start : start + 2]] == [
+        ["gfx942*", "3.3.1", "to", "3.4.0*", "aiter-token", "b"],
+        ["3.5.1", "to", "3.8.0", "aiter-preshuffle"],
+    ]
+    told = {line.split()[0].rstrip("*") for line in lines[1:] if not line.startswith(" ")}
+    assert told == set(found.archs)
 
 
 def test_a_machine_of_no_gpu_vendor_is_shown_all_archs(tmp_path: Path) -> None:

@@ -263,9 +263,10 @@ ASKED = (
         "--set",
         "GPU_ARCHS=",
         "--unset",
-        "GPU_ARCHS",
+        "AITER_TRITON_ONLY",
     ),
     ("matrix",),
+    ("tour",),
 )
 
 

@@ -7,6 +7,7 @@ again and fails where this table differs.
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps.capabilities.records import AiterSource
@@ -14,7 +15,7 @@ from nsa_caps.capabilities.records import AiterSource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AITER_RELEASES", "AiterRelease"]
+__all__ = ["AITER_RELEASES", "GENERATIONS", "KNOWN_AITERS", "AiterRelease"]
 
 
 class AiterRelease(NamedTuple):
@@ -86,3 +87,85 @@ AITER_RELEASES: Mapping[str, AiterRelease] = {
     "0.1.16": AiterRelease("0.1.16", ">= 0.1.16", "861b4c93", _V0_1_16),
     "main": AiterRelease("04907edc", "from 2026-08-20 on (commit 04907edc)", "04907edc", _MAIN),
 }
+
+_ARCHS_2025 = ("gfx90a", "gfx908", "gfx940", "gfx941", "gfx942", "gfx945", "gfx1100", "gfx950")
+_ARCHS_RDNA = ("gfx1101", "gfx1102", "gfx1103", "gfx1150", "gfx1151", "gfx1152", "gfx1153", "gfx1200", "gfx1201")
+
+_D36601A9 = AiterSource(
+    location="",
+    logits_module="ops/triton/pa_mqa_logits.py",
+    logits_preshuffle=False,
+    known_archs=_ARCHS_2025,
+    gate_triton="none",
+    gate_escape="none",
+    package_imports_gluon=False,
+    trimmed_by=(),
+    fp8_archs=("gfx942", "gfx950"),
+    gfx1250_waves=2,
+)
+_FE927E8D = replace(
+    _D36601A9,
+    logits_preshuffle=True,
+    store_preshuffle=False,
+    gather_preshuffle=False,
+    triton_comparison="text",
+    gluon_triton="3.5.0",
+    triton_gap="3.4.0",
+    aot_stops_jit=False,
+    aot_needs_gluon_triton=False,
+    arch_gate="assert",
+    gluon_archs=("gfx942", "gfx950"),
+    chunk_rule="divides",
+    mfma="3",
+    mfma_3d=(),
+    wide_offsets=(),
+)
+_914DCEE3 = replace(
+    _FE927E8D, triton_comparison="base_version", triton_gap="none", aot_stops_jit=True, plain_pages="one"
+)
+_A8EB62F5 = replace(
+    _914DCEE3,
+    logits_module="ops/triton/attention/pa_mqa_logits.py",
+    known_archs=_ARCHS_2025 + _ARCHS_RDNA,
+    chunk_rule="either",
+    package_imports_gluon=True,
+    mfma="4",
+    mfma_3d=("preshuffle",),
+    fp8_archs=("gfx942", "gfx950", "gfx1250"),
+)
+_10C87EA1 = replace(_A8EB62F5, aot_needs_gluon_triton=True, mfma="target")
+_A1BDCEC9 = replace(_10C87EA1, known_archs=(*_ARCHS_2025, *_ARCHS_RDNA, "gfx1250"), mfma_3d=("base", "preshuffle"))
+_F061FBA9 = replace(_V0_1_13, gate_triton="3.6.0")
+_3B2E6F48 = replace(_F061FBA9, gate_escape="AITER_USE_SYSTEM_TRITON")
+
+GENERATIONS: Mapping[str, AiterSource] = MappingProxyType(
+    {
+        "d36601a9": _D36601A9,
+        "fe927e8d": _FE927E8D,
+        "914dcee3": _914DCEE3,
+        "a8eb62f5": _A8EB62F5,
+        "10c87ea1": _10C87EA1,
+        "a1bdcec9": _A1BDCEC9,
+        "a6bb4993": _V0_1_13,
+        "f061fba9": _F061FBA9,
+        "3b2e6f48": _3B2E6F48,
+        "861b4c93": _V0_1_16,
+        "04907edc": _MAIN,
+    }
+)
+"""What the real source shows, by the commit with which its gates changed, oldest first; `location` is empty."""
+
+# The first generation that a release has; those of `AITER_RELEASES` are the ones to ask for.
+_RELEASED = {"0.1.11": "a8eb62f5", "0.1.12": "10c87ea1", "0.1.15": "3b2e6f48"}
+
+KNOWN_AITERS: Mapping[str, AiterRelease] = MappingProxyType(
+    {
+        **{
+            commit: AiterRelease(commit, f"of commit {commit}", commit, source)
+            for commit, source in GENERATIONS.items()
+        },
+        **{name: AiterRelease(name, name, commit, GENERATIONS[commit]) for name, commit in _RELEASED.items()},
+        **AITER_RELEASES,
+    }
+)
+"""Every aiter that may be supposed: by the commit with which its gates changed, or by a release that has them."""

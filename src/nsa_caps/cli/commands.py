@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
+from nsa_caps.base.lines import WIDTH
+from nsa_caps.cli.console import width_of
+from nsa_caps.cli.parser import parser, parsers
 from nsa_caps.cli.prove import prove
 from nsa_caps.cli.question import NO, YES, Answer, UsageError, request_of
 from nsa_caps.policy.decision import decide
@@ -31,10 +35,18 @@ __all__ = ["COMMANDS", "WITHOUT_A_MACHINE"]
 
 
 def _report(question: Question) -> Answer:
-    decision = question.decide()
+    decision, options = question.decide(), question.options
     code = NO if decision.chosen is None else YES
-    if question.options.json:
+    if options.json or options.format == "json":
         return Answer(code, report_document(decision), question.caps)
+    if options.format == "markdown":
+        from nsa_caps.report.markdown import markdown  # noqa: PLC0415 few ask for it
+
+        return Answer(code, markdown(decision), question.caps)
+    if options.format in ("nfd", "prometheus"):
+        from nsa_caps.report.metrics import nfd_labels, prometheus  # noqa: PLC0415 as above
+
+        return Answer(code, {"nfd": nfd_labels, "prometheus": prometheus}[options.format](decision), question.caps)
     return Answer(code, (*report_lines(decision), *_invitation(decision)), question.caps)
 
 
@@ -60,7 +72,7 @@ def _tour(question: Question) -> Answer:
 def _what_if(question: Question) -> Answer:
     changes: list[Change] = question.options.changes
     if not changes:
-        raise UsageError("what-if needs a change: --triton, --arch, --aiter, --set or --unset")
+        raise UsageError("what-if needs a change: --triton, --arch, --aiter, --package, --set or --unset")
     before, question = question.decide(), question.changed()
     decision = question.decide()
     code = NO if decision.chosen is None else YES
@@ -84,8 +96,10 @@ def _snapshot(question: Question) -> Answer:
 
 
 def _matrix(question: Question) -> Answer:
-    from nsa_caps.report.matrix import matrix, matrix_lines  # noqa: PLC0415 this command's alone
+    from nsa_caps.report.matrix import matrix  # noqa: PLC0415 this command's alone
+    from nsa_caps.report.matrix_lines import matrix_lines  # noqa: PLC0415 as above
 
+    question = question.changed()
     found = matrix(question.caps, question.request, question.rows)
     if question.options.svg is not None:
         from nsa_caps.report.matrix_svg import draw  # noqa: PLC0415 as above
@@ -93,7 +107,8 @@ def _matrix(question: Question) -> Answer:
         _write_file("--svg", question.options.svg, draw(found))
     if question.options.json:
         return Answer(YES, matrix_document(found), question.caps)
-    return Answer(YES, matrix_lines(found), question.caps)
+    width = WIDTH if question.options.output or sys.stdout is None else width_of(sys.stdout)
+    return Answer(YES, (*supposed_lines(question.options.changes), *matrix_lines(found, width)), question.caps)
 
 
 def _compare(options: SimpleNamespace) -> Answer:
@@ -103,16 +118,48 @@ def _compare(options: SimpleNamespace) -> Answer:
 
     if options.source is not None or options.python is not None:
         raise UsageError("compare takes its machines as arguments or on stdin, not by --from or --python")
-    if not options.machines:
+    if not options.machines and not options.named:
         raise UsageError("compare needs its machines: files, folders, or - for what comes on stdin")
-    machines = read_machines(options.machines, sys.stdin)
+    machines = chain(read_machines(options.machines, sys.stdin), _named_machines(options))
     found = compare(machines, request_of(options), options.engine, os.environ)
-    if options.svg is not None:
-        from nsa_caps.agreement.picture import draw_fleet  # noqa: PLC0415 as above
+    if options.html is not None:
+        from nsa_caps.agreement.page import fleet_page  # noqa: PLC0415 as above
 
-        _write_file("--svg", options.svg, draw_fleet(found))
+        _write_file("--html", options.html, fleet_page(found))
     output = compare_document(found) if options.json else fleet_lines(found)
     return Answer(YES if found.shared else NO, output)
+
+
+def _named_machines(options: SimpleNamespace) -> Iterator[tuple[str, Any]]:
+    if options.named:
+        from nsa_caps.testing.named_machines import named_capabilities  # noqa: PLC0415 few ask for them
+
+        for name in options.named:
+            yield name, named_capabilities(name, options.engine or "sglang").to_dict()
+
+
+def _schema(options: SimpleNamespace) -> Answer:
+    from importlib.resources import files  # noqa: PLC0415 this command's alone
+
+    path = files("nsa_caps") / "schemas" / f"{options.name or 'report'}.json"
+    return Answer(YES, path.read_text(encoding="utf-8").rstrip("\n"))
+
+
+def _completion(options: SimpleNamespace) -> Answer:
+    try:
+        import shtab  # noqa: PLC0415 optional
+    except ImportError as error:
+        raise UsageError("completion needs the package shtab: pip install shtab") from error
+    return Answer(YES, shtab.complete(parser(), options.shell).rstrip("\n"))
+
+
+def _help(options: SimpleNamespace) -> Answer:
+    if options.topic == "words":
+        from nsa_caps.report.words import word_lines  # noqa: PLC0415 this command's alone
+
+        return Answer(YES, word_lines())
+    found = parsers()
+    return Answer(YES, found.by_name.get(options.topic, found.whole).format_help().rstrip("\n"))
 
 
 def _write_file(option: str, path: str, text: str) -> None:
@@ -126,6 +173,9 @@ def _write_file(option: str, path: str, text: str) -> None:
 def _selfcheck(question: Question) -> Answer:
     from nsa_caps.selfcheck.check import default_device, run  # noqa: PLC0415 this command's alone
 
+    options = question.options
+    if options.source is not None or options.named or options.python is not None:
+        raise UsageError("selfcheck runs kernels on this machine: not with --from, --machine or --python")
     decision = question.decide()
     possible = [verdict.row for verdict in decision.verdicts if verdict.verdict != "unmet"]
     names = question.options.check_rows or possible
@@ -150,5 +200,10 @@ COMMANDS: Mapping[str, Callable[[Question], Answer]] = {
 }
 """The commands about one machine, by name."""
 
-WITHOUT_A_MACHINE: Mapping[str, Callable[[SimpleNamespace], Answer]] = {"compare": _compare}
+WITHOUT_A_MACHINE: Mapping[str, Callable[[SimpleNamespace], Answer]] = {
+    "compare": _compare,
+    "schema": _schema,
+    "completion": _completion,
+    "help": _help,
+}
 """The commands that ask no machine of their own."""

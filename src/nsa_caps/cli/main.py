@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from nsa_caps.base.lines import printable
@@ -18,6 +19,8 @@ from nsa_caps.probes.probe import BUILT_IN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import SimpleNamespace
+    from typing import TextIO
 
     from nsa_caps.cli.question import Answer
     from nsa_caps.probes.host import Host
@@ -38,14 +41,13 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
     Raises:
         SystemExit: with 2 on wrong usage; with 0 after `--help` and `--version`.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    options = parse(argv)
+    options = parse(sys.argv[1:] if argv is None else argv)
     try:
         if options.command in WITHOUT_A_MACHINE:
-            return _print(WITHOUT_A_MACHINE[options.command](options), options.color)
-        return _print(COMMANDS[options.command](question_of(options, host)), options.color)
+            return _print(WITHOUT_A_MACHINE[options.command](options), options)
+        return _print(COMMANDS[options.command](question_of(options, host)), options)
     except NsaCapsError as error:
-        wrong_usage(str(error))
+        wrong_usage(str(error), options.command)
     except OSError as error:
         print_text(printable(f"nsa-caps: error: {error}"), sys.stderr)
         return FAILED
@@ -54,14 +56,30 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
         return FAILED
 
 
-def _print(answer: Answer, color: str) -> int:
-    """Print data on stdout and notes on stderr, and return the exit code."""
+def _print(answer: Answer, options: SimpleNamespace) -> int:
+    """Print data on stdout, or into the file that was named, and notes on stderr; return the exit code."""
     broken = [note for note in answer.caps.notes if note.source in _OWN_PROBES]
-    if isinstance(answer.output, dict):
-        print_text(json.dumps(answer.output, indent=2, sort_keys=True), sys.stdout)
+    if options.output is None:
+        _print_output(answer, sys.stdout, options)
     else:
-        print_lines(answer.output, sys.stdout, color)
-        print_lines(note_lines(note for note in answer.caps.notes if note not in broken), sys.stderr, color)
+        try:
+            with open(options.output, "w", encoding="utf-8") as stream:
+                _print_output(answer, stream, options)
+        except OSError as error:
+            raise UsageError(f"--output {options.output}: {error.strerror or error}") from error
+    if not options.quiet and not isinstance(answer.output, (dict, str)):
+        print_lines(note_lines(note for note in answer.caps.notes if note not in broken), sys.stderr, options.color)
     for note in broken:
         print_text(printable(f"nsa-caps: error: {note.source} {note.text}"), sys.stderr)
     return FAILED if broken else answer.code
+
+
+def _print_output(answer: Answer, stream: TextIO | None, options: SimpleNamespace) -> None:
+    if stream is None:
+        raise OSError("stdout is closed")
+    if isinstance(answer.output, dict):
+        print_text(json.dumps(answer.output, indent=2, sort_keys=True), stream)
+    elif isinstance(answer.output, str):
+        print_text(answer.output, stream)
+    else:
+        print_lines(islice(answer.output, 1 if options.quiet else None), stream, options.color)

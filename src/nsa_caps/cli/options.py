@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn
 
-from nsa_caps.cli.parser import parser
+from nsa_caps.base.hints import did_you_mean
+from nsa_caps.cli.parser import parsers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nsa_caps.policy.changes import Change
 
 __all__ = ["DEFAULTS", "parse", "wrong_usage"]
 
@@ -26,6 +29,11 @@ DEFAULTS = {
     "page_size": None,
     "index_kpool": None,
     "changes": [],
+    "format": "text",
+    "output": None,
+    "redact": False,
+    "quiet": False,
+    "html": None,
     "svg": None,
     "device": None,
     "check_rows": [],
@@ -35,6 +43,8 @@ DEFAULTS = {
     "no_keep": False,
     "list": False,
     "forget": False,
+    "name": None,
+    "topic": None,
 }
 
 
@@ -44,9 +54,31 @@ def parse(argv: Sequence[str]) -> SimpleNamespace:
     Raises:
         SystemExit: with 2 on wrong usage; with 0 after `--help` and `--version`.
     """
-    return parser().parse_args(argv, SimpleNamespace(**DEFAULTS))
+    options, unknown = parsers().whole.parse_known_args(argv, SimpleNamespace(**DEFAULTS))
+    if unknown:
+        wrong_usage(f"unrecognized arguments: {' '.join(unknown)}{_hint(unknown[0], options.command)}", options.command)
+    changes: dict[tuple[str, str], Change] = {}
+    for change in options.changes:
+        first = changes.setdefault(change.slot, change)
+        if first is not change:
+            told = first.name if first.kind in ("set", "unset") else f"--{first.kind}"
+            wrong_usage(f"{told} is given twice; one of {first.value} and {change.value} can be", options.command)
+    return options
 
 
-def wrong_usage(message: str) -> NoReturn:
-    """Print how to use the command and what is wrong, and exit with 2."""
-    parser().error(message)
+def _hint(unknown: str, command: str | None) -> str:
+    """Return what an argument that no command takes may have meant."""
+    found = parsers()
+    known = found.by_name.get(command or "", found.whole)
+    # argparse shows its options no other way.
+    options = [name for action in known._actions for name in action.option_strings]  # noqa: SLF001
+    name, equals, value = unknown.partition("=")
+    if equals and f"--{name}" in options:
+        return f". Did you mean --{name} {value}?"
+    return did_you_mean(name, options)
+
+
+def wrong_usage(message: str, command: str | None = None) -> NoReturn:
+    """Print the usage of the command and what is wrong, a line each, and exit with 2."""
+    found = parsers()
+    found.by_name.get(command or "", found.whole).error(message)

@@ -4,95 +4,130 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from functools import partial
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from nsa_caps._version import __version__
-from nsa_caps.base.lines import printable
-from nsa_caps.capabilities.aiter_history import AITER_RELEASES
+from nsa_caps.base.hints import did_you_mean
+from nsa_caps.base.lines import WIDTH
 from nsa_caps.capabilities.engines import ENGINES
-from nsa_caps.capabilities.switches import VARIABLES
-from nsa_caps.policy.changes import Change
+from nsa_caps.cli import values
+from nsa_caps.cli.console import width_of
+from nsa_caps.errors import printable
 
-__all__ = ["parser"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_ARCH = re.compile(r"gfx[0-9a-f]{3,}|sm_\d{2,3}", re.ASCII)
+__all__ = ["FORMATS", "SCHEMAS", "SHELLS", "Commands", "parser", "parsers"]
 
+FORMATS = ("text", "json", "markdown", "nfd", "prometheus")
+SCHEMAS = ("report", "capabilities", "handshake")
+SHELLS = ("bash", "zsh", "tcsh")
+_EXIT_CODES = "exit codes: 0 yes, 1 no, 2 wrong usage, 3 the probe or this command itself failed"
 _COMMANDS = {
-    "report": "the verdict, what it rests on, why better rows are out, the smallest fix (the default)",
-    "tour": "this machine's answer, and beside it those of machines that you know",
-    "why": "every reason against a row, with fixes; exit 0 if it is chosen",
-    "what-if": "the decision if that were so",
-    "snapshot": "the capabilities as JSON, for bug reports, tests and --from",
-    "require": "exit 0 if this row is chosen, 1 if not, and say why: for image builds and CI",
-    "matrix": "the decision over Triton versions x GPU archs",
-    "compare": "do machines share a layout; if not, who differs and by what: snapshots and handshakes",
+    "report": "which layout, why not a better one, and the smallest fix; the default",
+    "tour": "this machine's answer, and beside it those of machines that you may know",
+    "why": "everything that stands against a row, with fixes; exit 0 if it is chosen",
+    "what-if": "the report as it would be with another Triton, GPU, aiter, package or variable",
+    "snapshot": "everything that was found, as JSON: for bug reports, tests and --from",
+    "require": "exit 0 if this row is chosen, else 1 and why: for image builds and CI",
+    "matrix": "the answer for each Triton version and GPU arch, as a table",
+    "compare": "do these machines share a layout? If not, who differs, and by what",
     "selfcheck": "write, read back and compare on this machine's device; exit 0 if every row checked is proven",
     "prove": "run the best row on this machine's device, in a process of its own; exit 0 if it is proven",
+    "schema": "the JSON Schema that --json follows",
+    "completion": "what makes a shell complete these commands",
+    "help": "this help, that of a command, or what the words of a report mean",
 }
+# These ask no machine.
+_WITHOUT_OPTIONS = ("schema", "completion", "help")
+
+
+class Commands(NamedTuple):
+    """The parser of the whole command line, and those of the commands by name."""
+
+    whole: argparse.ArgumentParser
+    by_name: dict[str, argparse.ArgumentParser]
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors may quote any argument."""
+    """A parser whose errors may quote any argument, and say what may have been meant."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        """Print the command's usage and the error, a line each, and exit with 2."""
+        choice = re.search(r"invalid choice: '?(.*?)'? \(choose from (.*)\)", message)
+        if choice:
+            message += did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2]))
+        self.exit(2, f"{self.format_usage()}{self.prog}: error: {printable(message)}\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser; parse into a namespace of `nsa_caps.cli.options.DEFAULTS`."""
+    """Return the parser of the whole command line."""
+    return parsers().whole
+
+
+def parsers() -> Commands:
+    """Return the parsers; parse into a namespace of `nsa_caps.cli.options.DEFAULTS`."""
     # Without a width argparse asks the terminal for one, by way of shutil, at every argument that is added.
+    width = width_of(sys.stdout) if sys.stdout is not None else WIDTH
     shared: dict[str, Any] = {
         "argument_default": argparse.SUPPRESS,
-        "formatter_class": partial(argparse.HelpFormatter, width=100),
-        "epilog": "exit codes: 0 yes, 1 no, 2 wrong usage, 3 the probe or this command itself failed",
+        "formatter_class": partial(argparse.HelpFormatter, width=width),
+        "allow_abbrev": False,
     }
-    common = _Parser(**shared, add_help=False)
-    common.add_argument(
-        "--engine", choices=ENGINES, help="whose switches to read (the one that is installed, else sglang)"
-    )
-    common.add_argument("--from", dest="source", metavar="FILE", help="decide about this snapshot; - reads stdin")
-    common.add_argument(
-        "--machine", action="append", dest="named", metavar="NAME", help="ask a known machine, such as mi300x_rocm700"
-    )
-    common.add_argument(
-        "--python", metavar="PATH", help="ask another Python of this machine: a path, a name, an environment's folder"
-    )
-    common.add_argument("--color", choices=("auto", "always", "never"), help="colour the text (auto: on a terminal)")
-    common.add_argument("--json", action="store_true", help="print JSON, by schemas/report.json of this package")
-    asking = _Parser(**shared, add_help=False, parents=[common])
-    asking.add_argument("--heads", type=int, metavar="N", help="the model's index_n_heads (64)")
-    asking.add_argument("--page-size", type=int, metavar="N", help="index slots a page (the row's own)")
-    asking.add_argument("--index-kpool", type=int, metavar="N", help="tokens that share one index state (1)")
+    common, asking = _common(shared), _Parser(**shared, add_help=False)
+    asking.add_argument("--heads", type=int, metavar="N", help="the model's index_n_heads (default: 64)")
+    asking.add_argument("--page-size", type=int, metavar="N", help="tokens per page (default: the row's own)")
+    asking.add_argument("--index-kpool", type=int, metavar="N", help="tokens that share one index key (default: 1)")
     whole = _Parser(
         **shared,
         prog="nsa-caps",
-        parents=[asking],
-        description="Which memory layout may the sparse-attention indexer use on this machine, and why.",
+        usage="nsa-caps [OPTION ...] [COMMAND [OPTION ...]]",
+        parents=[common, asking],
+        description="Which memory layout may the sparse-attention indexer use on this machine, and why?",
+        epilog=f"{_EXIT_CODES}. What the words of a report mean: nsa-caps help words",
     )
-    whole.add_argument("--version", action="version", version=f"nsa-caps {__version__}")
+    whole.add_argument("-V", "--version", action="version", version=f"nsa-caps {__version__}")
+    _add_report(whole)
     commands = whole.add_subparsers(metavar="COMMAND", dest="command", prog="nsa-caps")
-    added = {
-        name: commands.add_parser(
-            name, **shared, parents=[common if name == "snapshot" else asking], help=text, description=text
+    added: dict[str, argparse.ArgumentParser] = {}
+    for name, text in _COMMANDS.items():
+        parents: list[_Parser] = (
+            [] if name in _WITHOUT_OPTIONS else [common] if name == "snapshot" else [common, asking]
         )
-        for name, text in _COMMANDS.items()
-    }
-    for name in ("why", "require"):
-        added[name].add_argument("row", metavar="ROW", help="the row's name")
-    for name in ("what-if", "why", "require"):
-        _add_changes(added[name])
-    selfcheck = added["selfcheck"]
-    selfcheck.add_argument("--device", metavar="D", help="a torch device, such as cuda:1 (the GPU if there is one)")
-    selfcheck.add_argument(
-        "--row", action="append", dest="check_rows", metavar="ROW", help="a row to check (every row not refused)"
-    )
-    _add_proof(added["prove"])
-    for name in ("matrix", "compare"):
-        added[name].add_argument("--svg", metavar="FILE", help="draw it into this file as well")
-    text = "JSON documents, one or many; a folder of .json and .jsonl files; - is stdin"
-    added["compare"].add_argument("machines", nargs="*", metavar="FILE", help=text)
-    return whole
+        usage = f"nsa-caps {name} [OPTION ...]{_POSITIONALS.get(name, '')}"
+        added[name] = commands.add_parser(
+            name, **shared, usage=usage, parents=parents, help=text, description=text, epilog=_EXIT_CODES
+        )
+        if name in _OWN:
+            _OWN[name](added[name])
+    return Commands(whole, added)
+
+
+def _common(shared: dict[str, Any]) -> _Parser:
+    common = _Parser(**shared, add_help=False)
+    add = common.add_argument
+    add("--engine", choices=ENGINES, help="whose variables to read (default: the one installed, else sglang)")
+    add("--from", dest="source", metavar="FILE", help="ask the machine of this snapshot; - reads stdin")
+    add("--machine", action="append", dest="named", metavar="NAME", help="ask a known machine, such as mi300x_rocm700")
+    add("--python", metavar="PATH", help="ask another Python of this machine: a path, a name, an environment's folder")
+    add("--json", action="store_true", help="print JSON; its schema: nsa-caps schema")
+    add("--output", metavar="FILE", help="write the answer into this file, not to stdout")
+    add("--redact", action="store_true", help="leave out user and host names, home folders and GPUs' serial numbers")
+    add("-q", "--quiet", action="store_true", help="print the first line alone, and no notes")
+    add("--color", choices=("auto", "always", "never"), help="colour the text (default: auto, on a terminal)")
+    return common
+
+
+def _add_report(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=FORMATS, help="what to print the report as (default: text)")
+    command.add_argument("--markdown", action="store_const", const="markdown", dest="format", help="for an issue")
+
+
+def _add_row(command: argparse.ArgumentParser) -> None:
+    command.add_argument("row", metavar="ROW", help="the row's name, such as aiter-preshuffle")
+    _add_changes(command)
 
 
 def _add_proof(command: argparse.ArgumentParser) -> None:
@@ -113,44 +148,69 @@ def _add_proof(command: argparse.ArgumentParser) -> None:
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--arch", action="append", dest="changes", type=values.arch, metavar="ARCH",
+        help="suppose GPUs of this arch, such as gfx950 or sm_90",
+    )  # fmt: skip
+    command.add_argument(
+        "--triton", action="append", dest="changes", type=values.triton, metavar="VERSION", help="suppose this Triton"
+    )
+    _add_software(command)
+
+
+def _add_software(command: argparse.ArgumentParser) -> None:
     for option, parse, value, text in (
-        ("--triton", _triton, "VERSION", "with this Triton"),
-        ("--arch", _arch, "ARCH", "on GPUs of this arch, such as gfx950 or sm_90"),
-        ("--aiter", _aiter, "RELEASE", f"with this aiter: {', '.join(AITER_RELEASES)}"),
-        ("--set", _set, "NAME=VALUE", "with this variable set"),
-        ("--unset", _unset, "NAME", "with this variable not set"),
+        ("--aiter", values.aiter_release, "RELEASE", "suppose this aiter: a release such as 0.1.15, a commit, or main"),
+        ("--package", values.package, "NAME[=VERSION]", "suppose this package: deep_gemm or torch"),
+        ("--set", values.set_variable, "NAME=VALUE", "suppose this variable set"),
+        ("--unset", values.unset_variable, "NAME", "suppose this variable not set"),
     ):
         command.add_argument(option, action="append", dest="changes", type=parse, metavar=value, help=text)
 
 
-def _triton(text: str) -> Change:
-    return Change.triton(text)
+def _add_matrix(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--svg", metavar="FILE", help="draw it into this file as well")
+    _add_software(command)
 
 
-def _arch(text: str) -> Change:
-    if not _ARCH.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no arch; one looks like gfx942 or sm_90")
-    return Change.arch(text)
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--html", metavar="FILE", help="write a page of it into this file as well")
+    text = "JSON documents, one or many; a folder of .json and .jsonl files; - is stdin"
+    command.add_argument("machines", nargs="*", metavar="FILE", help=text)
 
 
-def _aiter(text: str) -> Change:
-    if text not in AITER_RELEASES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not known; known are {', '.join(AITER_RELEASES)}")
-    return Change.aiter(text)
+def _add_selfcheck(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", metavar="D", help="a torch device, such as cuda:1 (default: the GPU, else cpu)")
+    text = "a row to check (default: every row not refused)"
+    command.add_argument("--row", action="append", dest="check_rows", metavar="ROW", help=text)
 
 
-def _set(text: str) -> Change:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} has no '='; write {name}=VALUE, or --unset {name}")
-    return Change("set", _variable(name), value)
+def _add_schema(command: argparse.ArgumentParser) -> None:
+    # A suppressed default would itself be looked for among the choices.
+    command.add_argument("name", nargs="?", default=None, choices=SCHEMAS, help="which (default: report)")
 
 
-def _unset(text: str) -> Change:
-    return Change("unset", _variable(text))
+def _add_completion(command: argparse.ArgumentParser) -> None:
+    command.add_argument("shell", choices=SHELLS, help="whose")
 
 
-def _variable(name: str) -> str:
-    if name not in VARIABLES:
-        raise argparse.ArgumentTypeError(f"no switch reads {name!r}; those that one does are {', '.join(VARIABLES)}")
-    return name
+def _add_help(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "topic", nargs="?", default=None, choices=(*_COMMANDS, "words"), metavar="TOPIC", help="a command, or words"
+    )
+
+
+_OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "report": _add_report,
+    "why": _add_row,
+    "require": _add_row,
+    "what-if": _add_changes,
+    "matrix": _add_matrix,
+    "compare": _add_compare,
+    "selfcheck": _add_selfcheck,
+    "prove": _add_proof,
+    "schema": _add_schema,
+    "completion": _add_completion,
+    "help": _add_help,
+}
+_POSITIONALS = {"why": " ROW", "require": " ROW", "compare": " FILE ...", "completion": " SHELL", "help": " [TOPIC]"}

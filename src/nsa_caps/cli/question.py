@@ -18,6 +18,7 @@ from nsa_caps.policy.request import Request
 from nsa_caps.probes.host import Host
 from nsa_caps.probes.interpreter import pythons_with_torch, this_python
 from nsa_caps.probes.probe import probe
+from nsa_caps.probes.system import with_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,12 +71,12 @@ class Answer(NamedTuple):
 
     Attributes:
         code: the exit code.
-        output: what goes to stdout: a document, or lines.
+        output: what goes to stdout: a document, lines, or a text as it is.
         caps: the machine whose notes go to stderr.
     """
 
     code: int
-    output: dict[str, Any] | Iterable[Line]
+    output: dict[str, Any] | Iterable[Line] | str
     caps: Capabilities = Capabilities()
 
 
@@ -98,6 +99,10 @@ def question_of(options: SimpleNamespace, host: Host | None) -> Question:
         caps, rows = row_table(caps, strange)
     finally:
         sys.stdout = stdout
+    if options.redact:
+        from nsa_caps.report.redacted import redacted  # noqa: PLC0415 few ask for it
+
+        caps = redacted(caps, _private_names())
     return Question(options, caps, request_of(options), rows)
 
 
@@ -119,10 +124,7 @@ def _capabilities(options: SimpleNamespace, host: Host | None) -> Capabilities:
         raise UsageError(f"one machine at a time: {' and '.join(given)} name several")
     engine = options.engine
     if options.source is not None:
-        try:
-            caps = Capabilities.from_json(read_file("--from", options.source))
-        except SnapshotError as error:
-            raise UsageError(f"--from {options.source}: {error}") from error
+        caps = _snapshot(options.source)
         return caps if options.engine is None else with_variables(caps, caps.variables, options.engine)
     if options.named:
         from nsa_caps.testing.named_machines import named_capabilities  # noqa: PLC0415 few ask for it
@@ -132,15 +134,34 @@ def _capabilities(options: SimpleNamespace, host: Host | None) -> Capabilities:
         from nsa_caps.probes.other_python import host_of_python  # noqa: PLC0415 likewise
 
         host, system = host_of_python(options.python)
-        return with_system(probe(host, engine=engine), system)
+        return with_system(probe(host, engine=engine), with_files(system, host))
     if host is not None:
         return probe(host, engine=engine)
     return _this_machine(Host.current(), engine)
 
 
+def _snapshot(path: str) -> Capabilities:
+    text = read_file("--from", path)
+    try:
+        caps = Capabilities.from_json(text)
+    except SnapshotError as error:
+        raise UsageError(f"--from {path}: {error}") from error
+    # What is left out of a snapshot is not known; of one that leaves out all, nothing can be said.
+    if '"platform"' not in text:
+        raise UsageError(f"--from {path}: names no platform, so it is no snapshot; make one with nsa-caps snapshot")
+    return caps
+
+
+def _private_names() -> dict[str, str]:
+    """Return what a report for everyone replaces: this machine's name, and where its user is at home."""
+    home, host = os.path.expanduser("~"), os.uname().nodename
+    names = {home: "~", host: "host", host.partition(".")[0]: "host", f"/{os.path.basename(home)}": "/user"}
+    return {name: word for name, word in names.items() if len(name) > 3}
+
+
 def _this_machine(host: Host, engine: str | None) -> Capabilities:
     """Return this machine; where this Python has no torch, with a note that names one that has."""
-    caps = with_system(probe(host, engine=engine), this_python())
+    caps = with_system(probe(host, engine=engine), with_files(this_python(), host))
     elsewhere = next(pythons_with_torch(host), None) if caps.torch.state == "missing" else None
     if elsewhere is None:
         return caps

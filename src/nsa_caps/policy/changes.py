@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from shlex import quote
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nsa_caps.capabilities.aiter_history import AITER_RELEASES
+from nsa_caps.capabilities.aiter_history import KNOWN_AITERS
 from nsa_caps.capabilities.records import AotBundle, Capabilities, Device, Package
 from nsa_caps.capabilities.switches import VARIABLES, with_variables
 
@@ -28,7 +28,7 @@ class Change:
     """One change, as data.
 
     Attributes:
-        kind: `set` or `unset` a variable; install a `triton`, an `aiter` (a key of `AITER_RELEASES`) or another
+        kind: `set` or `unset` a variable; install a `triton`, an `aiter` (a key of `KNOWN_AITERS`) or another
             `package` (whose value is the distribution); put in GPUs of an `arch`; `keep`: show only the GPUs whose
             numbers `value` lists, by the visible-device variable `name`; ask for a `page-size` (no value: leave it to
             the row); `advice`: something whose outcome cannot be foreseen.
@@ -48,7 +48,7 @@ class Change:
             case "set" | "unset" | "triton" | "package" | "keep":
                 return self._command(value)
             case "aiter":
-                return f"install AMD's aiter {AITER_RELEASES[value].since}, as ROCm images bring it"
+                return f"install AMD's aiter {KNOWN_AITERS[value].since}, as ROCm images bring it"
             case "arch":
                 return f"run on {value}"
             case "page-size":
@@ -63,7 +63,7 @@ class Change:
 
     @classmethod
     def aiter(cls, release: str) -> Change:
-        """Install AMD's aiter of this release, a key of `AITER_RELEASES`."""
+        """Install AMD's aiter of this release, a key of `KNOWN_AITERS`."""
         return cls("aiter", "aiter", release)
 
     @classmethod
@@ -106,11 +106,11 @@ class Change:
             case "triton":
                 return caps.replace(triton=_installed(caps.triton, self.value)), request
             case "aiter":
-                release = AITER_RELEASES[self.value or ""]
+                release = KNOWN_AITERS[self.value or ""]
                 package = _installed(caps.aiter, release.version)
                 return caps.replace(aiter=package, aiter_source=release.source, aot_bundle=AotBundle()), request
             case "package":
-                return caps.replace(**{self.name: _installed(getattr(caps, self.name), None)}), request
+                return _with_package(caps, self.name, self.value or ""), request
             case "arch":
                 return _with_arch(caps, self.value or ""), request
             case "keep":
@@ -128,6 +128,18 @@ def _with_variable(caps: Capabilities, name: str, value: str | None) -> Capabili
     if value is not None and name in VARIABLES:
         variables[name] = value
     return with_variables(caps, variables, caps.engine)
+
+
+def _with_package(caps: Capabilities, name: str, value: str) -> Capabilities:
+    """Return the machine with a package; torch's builds name their platform in the version: 2.9.1+rocm7.0."""
+    version = value.partition("==")[2] or None
+    caps = caps.replace(**{name: _installed(getattr(caps, name), version)})
+    build = (version or "").partition("+")[2]
+    platforms: dict[str, Platform] = {"rocm": "rocm", "cu": "cuda", "cpu": "cpu", "xpu": "xpu"}
+    found = next((platforms[start] for start in platforms if re.fullmatch(rf"{start}[\d.]*", build)), None)
+    if name != "torch" or found is None:
+        return caps
+    return caps.replace(platform=found, platform_source=f"what-if: torch {version}")
 
 
 def _with_arch(caps: Capabilities, arch: str) -> Capabilities:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from nsa_caps.base.hints import did_you_mean
 from nsa_caps.capabilities.records import dialect
 from nsa_caps.pages import PageFormat, PageFormatError
 from nsa_caps.policy.changes import Change
@@ -185,7 +186,9 @@ def find_row(name: str, rows: tuple[Row, ...] = ROWS, where: str = "") -> Row:
     for row in rows:
         if row.name == name:
             return row
-    raise UnknownRowError(f"{where}there is no row {name!r}; there are {', '.join(row.name for row in rows)}")
+    names = [row.name for row in rows]
+    meant = did_you_mean(name, names)
+    raise UnknownRowError(f"{where}there is no row {name!r}; there are {', '.join(names)}{meant}")
 
 
 def decide(caps: Capabilities, request: Request | None = None, rows: tuple[Row, ...] = ROWS) -> Decision:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from nsa_caps.archs import ARCHS
-from nsa_caps.base.lines import indented, printable
+from nsa_caps.base.lines import printable
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.decision import decide
-from nsa_caps.policy.reasons import CODES
 from nsa_caps.policy.request import Request
 from nsa_caps.policy.rows import ROWS
 from nsa_caps.policy.versions import parse_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from nsa_caps.base.lines import Line
     from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.reasons import Reason
     from nsa_caps.policy.rows import Row
 
-__all__ = ["SHOWN_ARCHS", "TRITON_VERSIONS", "Cell", "Matrix", "matrix", "matrix_lines"]
+__all__ = ["SHOWN_ARCHS", "TRITON_VERSIONS", "Cell", "Matrix", "matrix"]
 
 # One release for each answer that any aiter's gates give: below 3.4 a bundle may be loaded, 3.5 brings gluon, 3.6
 # another MFMA shape and aiter's import gate, 3.7 gfx1250.
@@ -146,30 +143,3 @@ def _cell(
     page_size = None if decision.chosen is None else decision.verdict(decision.chosen).page_size
     against = () if best is None or best == decision.chosen else decision.verdict(best).reasons
     return Cell(version, arch, decision.chosen, page_size, against)
-
-
-def matrix_lines(found: Matrix) -> Iterator[Line]:
-    """Return a matrix as a table, with a letter for what is against the best row, and what row and letter mean."""
-    marks = {code: ascii_lowercase[index % 26] for index, code in enumerate(found.codes())}
-    texts = {
-        (cell.triton, cell.arch): f"{cell.chosen or 'no row'} {''.join(marks[code] for code in cell.codes)}"
-        for cell in found.cells
-    }
-    width = 2 + max(map(len, (*texts.values(), *found.archs)))
-    label = 2 + max(len(found.starred(version)) for version in ("Triton", *found.triton_versions))
-    yield (("Indexer row by Triton version and GPU arch: ", "label"), (found.subject, ""))
-    yield ()
-    archs = "".join(f"{found.starred(arch):<{width}}" for arch in found.archs)
-    yield ((f"{'Triton':<{label}}{archs}", "label"),)
-    for version in found.triton_versions:
-        cells = "".join(f"{texts[version, arch]:<{width}}" for arch in found.archs)
-        yield (f"{found.starred(version):<{label}}", "label"), (cells, "")
-    yield ()
-    for row, page_size in found.chosen_rows():
-        yield (f"{row.name:<18}", "row"), (f"page size {page_size}: {row.summary}", "")
-    if marks:
-        yield ()
-        yield ((f"Against {found.best_row}:", "label"),)
-    for code, mark in marks.items():
-        yield from indented(f"  {mark}  ", f"{CODES[code]} [{code}]")
-    yield (("  *  as on this machine", ""),)

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nsa_caps.capabilities.aiter_history import AITER_RELEASES
-from nsa_caps.capabilities.records import AiterSource
+from nsa_caps.capabilities.aiter_history import GENERATIONS
 from nsa_caps.errors import NsaCapsError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
+
+    from nsa_caps.capabilities.records import AiterSource
 
 __all__ = ["GENERATIONS", "AiterTreeError", "write_aiter_tree"]
 
@@ -31,76 +31,6 @@ __all__ = ["GENERATIONS", "AiterTreeError", "write_aiter_tree"]
 class AiterTreeError(NsaCapsError, ValueError):
     """Facts that no source could show together; the message names the field."""
 
-
-_ARCHS_2025 = ("gfx90a", "gfx908", "gfx940", "gfx941", "gfx942", "gfx945", "gfx1100", "gfx950")
-_ARCHS_RDNA = ("gfx1101", "gfx1102", "gfx1103", "gfx1150", "gfx1151", "gfx1152", "gfx1153", "gfx1200", "gfx1201")
-
-_D36601A9 = AiterSource(
-    location="",
-    logits_module="ops/triton/pa_mqa_logits.py",
-    logits_preshuffle=False,
-    known_archs=_ARCHS_2025,
-    gate_triton="none",
-    gate_escape="none",
-    package_imports_gluon=False,
-    trimmed_by=(),
-    fp8_archs=("gfx942", "gfx950"),
-    gfx1250_waves=2,
-)
-_FE927E8D = replace(
-    _D36601A9,
-    logits_preshuffle=True,
-    store_preshuffle=False,
-    gather_preshuffle=False,
-    triton_comparison="text",
-    gluon_triton="3.5.0",
-    triton_gap="3.4.0",
-    aot_stops_jit=False,
-    aot_needs_gluon_triton=False,
-    arch_gate="assert",
-    gluon_archs=("gfx942", "gfx950"),
-    chunk_rule="divides",
-    mfma="3",
-    mfma_3d=(),
-    wide_offsets=(),
-)
-_914DCEE3 = replace(
-    _FE927E8D, triton_comparison="base_version", triton_gap="none", aot_stops_jit=True, plain_pages="one"
-)
-_A8EB62F5 = replace(
-    _914DCEE3,
-    logits_module="ops/triton/attention/pa_mqa_logits.py",
-    known_archs=_ARCHS_2025 + _ARCHS_RDNA,
-    chunk_rule="either",
-    package_imports_gluon=True,
-    mfma="4",
-    mfma_3d=("preshuffle",),
-    fp8_archs=("gfx942", "gfx950", "gfx1250"),
-)
-_10C87EA1 = replace(_A8EB62F5, aot_needs_gluon_triton=True, mfma="target")
-_A1BDCEC9 = replace(_10C87EA1, known_archs=(*_ARCHS_2025, *_ARCHS_RDNA, "gfx1250"), mfma_3d=("base", "preshuffle"))
-_A6BB4993 = AITER_RELEASES["0.1.13"].source
-_F061FBA9 = replace(_A6BB4993, gate_triton="3.6.0")
-_3B2E6F48 = replace(_F061FBA9, gate_escape="AITER_USE_SYSTEM_TRITON")
-_861B4C93 = AITER_RELEASES["0.1.16"].source
-_04907EDC = AITER_RELEASES["main"].source
-
-GENERATIONS: Mapping[str, AiterSource] = MappingProxyType(
-    {
-        "d36601a9": _D36601A9,
-        "fe927e8d": _FE927E8D,
-        "914dcee3": _914DCEE3,
-        "a8eb62f5": _A8EB62F5,
-        "10c87ea1": _10C87EA1,
-        "a1bdcec9": _A1BDCEC9,
-        "a6bb4993": _A6BB4993,
-        "f061fba9": _F061FBA9,
-        "3b2e6f48": _3B2E6F48,
-        "861b4c93": _861B4C93,
-        "04907edc": _04907EDC,
-    }
-)
-"""What the real source shows, by the commit with which its gates changed, oldest first; `location` is empty."""
 
 # What stands in the branch of the gate; without the kernels' own gate nothing of it does.
 _GATE_FACTS = (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from nsa_caps.base.hints import did_you_mean
 from nsa_caps.capabilities.records import Capabilities
 from nsa_caps.capabilities.system import System, with_system
 from nsa_caps.probes.probe import probe
@@ -121,6 +121,4 @@ def _known(name: str) -> str:
     known = name.lower().replace("-", "_")
     if known in MACHINES:
         return known
-    close = get_close_matches(known, MACHINES, 1)
-    meant = f"did you mean {close[0]}? There are" if close else "there are"
-    raise MachineError(f"no machine is named {name!r}; {meant} {', '.join(MACHINES)}")
+    raise MachineError(f"no machine is named {name!r}; there are {', '.join(MACHINES)}{did_you_mean(known, MACHINES)}")
