@@ -21,8 +21,9 @@ from nsa_caps.capabilities.switches import SWITCHES, VARIABLES, resolve
 from nsa_caps.policy.decision import UnknownRowError, decide
 from nsa_caps.probes.aiter_source import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
-from nsa_caps.probes.devices import arch_of_target_version, devices
+from nsa_caps.probes.devices import devices
 from nsa_caps.probes.host import Host
+from nsa_caps.probes.kfd import arch_of_target_version
 from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform
 from nsa_caps.testing import AOT_FOLDER, GENERATIONS, machine, write_aiter_tree

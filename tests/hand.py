@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nsa_caps import AotBundle, Capabilities, Device, Package
+from nsa_caps.capabilities.cuda import CudaToolkit, DeepGemmFiles
 from nsa_caps.capabilities.records import AotKernel, PackageState
 from nsa_caps.capabilities.switches import resolve
 from nsa_caps.testing import GENERATIONS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .oracle import Machine
 
 BUNDLES = ("absent", "complete", "partial", "only-token", "only-preshuffle", "other-heads", "other-arch")
@@ -30,6 +33,13 @@ def bundle_of(state: str, arch: str, generation: str | None) -> tuple[AotKernel,
     return tuple(kernels)
 
 
+def lay_out_nvcc(root: Path) -> None:
+    """Lay out the compiler of a CUDA toolkit where DeepGEMM looks for one last."""
+    nvcc = root / "usr/local/cuda/bin/nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text("Cuda compilation tools, release 12.9, V12.9.86\n")
+
+
 def capabilities(machine: Machine) -> Capabilities:
     """Return what the probes would find on a machine."""
     archs = machine.archs
@@ -39,6 +49,9 @@ def capabilities(machine: Machine) -> Capabilities:
         AotBundle("", bundle_of(machine.bundle, (archs or ("gfx942",))[0], machine.aiter)) if source else AotBundle()
     )
     amd = machine.rocminfo_arch or next((arch for arch in archs or () if arch.startswith("gfx")), None)
+    files = (
+        DeepGemmFiles(location="", kernels=("sm90", "sm100", "sm120"), cuda=12, lacks=()) if machine.deep_gemm else None
+    )
     return Capabilities(
         engine=machine.engine,
         platform=machine.platform,  # type: ignore[arg-type]  # the oracle knows no types of ours
@@ -48,6 +61,9 @@ def capabilities(machine: Machine) -> Capabilities:
         triton=Package("triton", "missing" if machine.triton is None else "found", machine.triton),
         aiter=Package("aiter", state),
         deep_gemm=Package("deep_gemm", "found" if machine.deep_gemm else "missing"),
+        build="12.8" if machine.platform == "cuda" else None,
+        deep_gemm_files=files,
+        cuda_toolkit=CudaToolkit(home="/usr/local/cuda", source="CUDA_HOME", nvcc=True),
         aiter_source=source,
         aot_bundle=bundle,
         variables=machine.environ,

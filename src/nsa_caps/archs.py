@@ -6,13 +6,14 @@ architectures reads this table. Versions of Triton are the lowest that compiled,
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ARCHS", "CARDS", "Arch", "Dialect", "Vendor", "dialect_of"]
+__all__ = ["ARCHS", "CARDS", "Arch", "Dialect", "Vendor", "compute_capability", "dialect_of", "is_arch"]
 
 Dialect = Literal["e4m3fn", "e4m3fnuz"]
 Vendor = Literal["amd", "hygon", "nvidia"]
@@ -32,7 +33,10 @@ class Arch(NamedTuple):
         vendor: who makes it; Hygon's DCU is a HIP build of torch and not AMD.
         source: where the record is from: what was compiled, run or measured.
         dialect: the fp8 dialect of its index keys.
-        triton: the lowest Triton that this library's kernels compile with; None: with none.
+        triton: the lowest Triton that compiles every kernel of this library that it is asked for there, with the
+            `ptxas` that it brings: `tests/kernels/floors.json`; None: with none.
+        ptxas: the oldest release of CUDA whose `ptxas` knows it, as the files in Triton's wheels name it.
+        triton_with_ptxas: the lowest Triton that does so with a newer `ptxas` than it brings.
         fp8_product: the lowest Triton that multiplies fp8 matrices by instructions of its own; None: none does.
         fp8_type: Triton has an fp8 type there, as aiter's kernels need.
         plain: the lowest Triton that aiter's plain kernel compiles with; None: not known to compile.
@@ -48,6 +52,8 @@ class Arch(NamedTuple):
     source: str
     dialect: Dialect = "e4m3fn"
     triton: str | None = None
+    ptxas: str | None = None
+    triton_with_ptxas: str | None = None
     fp8_product: str | None = None
     fp8_type: bool = True
     plain: str | None = None
@@ -88,18 +94,25 @@ _ALL = (
     Arch("gfx938", "hygon", "Hygon's DCU: no Triton of its own here", fp8_type=False),
     Arch("sm_70", "nvidia", _TRITON),
     Arch("sm_75", "nvidia", _TRITON),
-    Arch("sm_80", "nvidia", _COMPILED, triton="3.3.0", tested=True, shown=True),
-    Arch("sm_86", "nvidia", _COMPILED, triton="3.3.0"),
-    Arch("sm_87", "nvidia", _COMPILED, triton="3.3.0"),
-    Arch("sm_89", "nvidia", _COMPILED, triton="3.3.0", fp8_product="3.3.0"),
-    Arch("sm_90", "nvidia", _RUN, triton="3.3.0", fp8_product="3.3.0", deep_gemm="sm90", tested=True, shown=True),
-    Arch("sm_100", "nvidia", _COMPILED, triton="3.3.0", fp8_product="3.3.0", deep_gemm="sm100", tested=True,
+    Arch("sm_80", "nvidia", _COMPILED, triton="3.3.0", ptxas="11.0", tested=True, shown=True),
+    Arch("sm_86", "nvidia", _COMPILED, triton="3.3.0", ptxas="11.1"),
+    Arch("sm_87", "nvidia", _COMPILED, triton="3.3.0", ptxas="11.4"),
+    Arch("sm_89", "nvidia", _COMPILED, triton="3.3.0", ptxas="11.8", fp8_product="3.3.0", tested=True),
+    Arch("sm_90", "nvidia", _RUN, triton="3.3.0", ptxas="12.0", fp8_product="3.3.0", deep_gemm="sm90", tested=True,
         shown=True),
-    Arch("sm_103", "nvidia", _COMPILED, triton="3.6.0", fp8_product="3.6.0", deep_gemm="sm100"),
-    Arch("sm_107", "nvidia", _COMPILED, triton="3.9.0"),
-    Arch("sm_110", "nvidia", _COMPILED, triton="3.7.1"),
-    Arch("sm_120", "nvidia", _COMPILED, triton="3.3.0", fp8_product="3.5.0", deep_gemm="sm120", shown=True),
-    Arch("sm_121", "nvidia", _COMPILED, triton="3.6.0"),
+    Arch("sm_100", "nvidia", _COMPILED, triton="3.3.0", ptxas="12.8", fp8_product="3.3.0", deep_gemm="sm100",
+        tested=True,
+        shown=True),
+    Arch("sm_103", "nvidia", _COMPILED, triton="3.6.0", ptxas="12.9", triton_with_ptxas="3.4.0", fp8_product="3.6.0",
+        deep_gemm="sm100", tested=True),
+    Arch("sm_107", "nvidia", _COMPILED, triton="3.9.0", ptxas="13.4", triton_with_ptxas="3.8.0", fp8_product="3.9.0"),
+    # sm_101 until CUDA 13: that name compiles with Triton 3.3.1 to 3.6.0, and with none since.
+    Arch("sm_110", "nvidia", _COMPILED, triton="3.7.1", ptxas="13.0", triton_with_ptxas="3.5.0", fp8_product="3.7.1",
+        tested=True),
+    Arch("sm_120", "nvidia", _COMPILED, triton="3.3.0", ptxas="12.8", fp8_product="3.5.0", deep_gemm="sm120",
+        shown=True, tested=True),
+    Arch("sm_121", "nvidia", _COMPILED, triton="3.6.0", ptxas="12.9", triton_with_ptxas="3.4.0", fp8_product="3.8.0",
+        tested=True),
 )  # fmt: skip
 
 ARCHS: Mapping[str, Arch] = MappingProxyType({arch.name: arch for arch in _ALL})
@@ -126,3 +139,15 @@ CARDS: Mapping[str, str] = MappingProxyType(
     }
 )  # fmt: skip
 """The architecture of cards that people know by another name; from the vendors' own tables, for hints and the docs."""
+
+_NAME = re.compile(r"gfx[0-9a-f]{3,}|sm_\d{2,3}", re.ASCII)
+
+
+def is_arch(text: str) -> bool:
+    """Return whether a text has the form of an arch's name: `gfx942`, `sm_90`."""
+    return _NAME.fullmatch(text) is not None
+
+
+def compute_capability(arch: str) -> int | None:
+    """Return 90 for sm_90, None for what is none of NVIDIA's."""
+    return int(arch[3:]) if arch.startswith("sm_") and is_arch(arch) else None

@@ -21,6 +21,8 @@ shim or of the test kit derive from NsaCapsError too.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["NsaCapsError", "printable"]
 
 
@@ -30,8 +32,22 @@ def printable(text: str) -> str:
 
 
 class NsaCapsError(Exception):
-    """Something is wrong with what was asked or found; subclasses carry what as data."""
+    """Something is wrong with what was asked or found; subclasses carry what as data.
+
+    All of them pickle, as engines send errors from their workers, with everything that they carry.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by text and attributes: the arguments that an error was made of are not kept."""
+        return (_remade, (type(self), self.args, dict(self.__dict__)))
 
     def __str__(self) -> str:
         """Return the message as it may go to a terminal or a log: it quotes what strangers wrote."""
         return "\n".join(map(printable, super().__str__().split("\n")))
+
+
+def _remade(kind: type[NsaCapsError], args: tuple[Any, ...], state: dict[str, Any]) -> NsaCapsError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error

@@ -39,7 +39,7 @@ _SCALE_BYTES = 4
 # Kernels count in 32 bits.
 _LIMIT = 2**31
 # Part of what is hashed: raised when a field's meaning changes, so that old and new fingerprints never agree by chance.
-_FINGERPRINT_SCHEMA = "nsa_caps.PageFormat/1"
+_FINGERPRINT_SCHEMA = "nsa_caps.PageFormat/2"
 
 
 class PageFormatError(NsaCapsError, ValueError):
@@ -74,6 +74,8 @@ class PageFormat:
         row_stride: bytes that a token takes of its page's size. 0 stands for no padding, which is 132 at the usual
             128 + 4. ROCm/ATOM rounds it up to 144; the kernels that read its cache (aiter's ``cache_kernels.cu``)
             take the stride for the page's size alone, so that the padding lies together at the end of the page.
+        rotated: keys are rotated by a Hadamard matrix before they are quantised, and queries must be too. Some engines'
+            kernels do and some do not, on one and the same model.
 
     Raises:
         PageFormatError: a field is not of its type, out of range, or does not go with the others.
@@ -86,6 +88,7 @@ class PageFormat:
     dialect: Dialect = "e4m3fn"
     scale_format: ScaleFormat = "fp32"
     row_stride: int = 0
+    rotated: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -99,6 +102,8 @@ class PageFormat:
             value = getattr(self, name)
             if type(value) is not int or not 0 < value < _LIMIT:
                 raise PageFormatError(name, value, f"must be a whole number of 1 to {_LIMIT - 1}")
+        if type(self.rotated) is not bool:
+            raise PageFormatError("rotated", self.rotated, "must be True or False")
         self._check_geometry()
         if type(self.row_stride) is int and self.row_stride == 0:
             object.__setattr__(self, "row_stride", self._packed_row)
@@ -245,6 +250,8 @@ _EFFECTS = {
     "dialect": "the same bits are worth exactly twice or half as much and NaN has other codes: every score is off by "
     "two, though the order of scores nearly holds (0.98 of the top 256 is right)",
     "row_stride": "every page after the first begins at the wrong byte",
+    "rotated": "keys of one basis are scored with queries of another (0.20 of the top 256 is right, chance is 0.125); "
+    "sizes and checksums agree",
 }
 _SCALE_PACKED = (
     "four exponent bytes are read as one fp32 or the other way round (0.21 of the top 256 is right, chance is 0.125); "

@@ -1,4 +1,7 @@
-"""What a row may need: the public path of `nsa_caps.policy.requirements.common`, for who writes a row."""
+"""What a row may need: the public path of `nsa_caps.policy.requirements`' `common` and `gpu`, for who writes a row."""
 
+from nsa_caps.policy.requirements import common, gpu
 from nsa_caps.policy.requirements.common import *  # noqa: F403
-from nsa_caps.policy.requirements.common import __all__ as __all__
+from nsa_caps.policy.requirements.gpu import *  # noqa: F403
+
+__all__ = [*common.__all__, *gpu.__all__]

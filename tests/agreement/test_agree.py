@@ -34,8 +34,8 @@ OLD = {**NEW, "triton": "3.4.0"}
 FLAT = {**NEW, "environ": {**AITER, "SGLANG_DSA_HIP_DISABLE_PRESHUFFLE": "1"}}
 MI350 = {**NEW, "archs": ["gfx950"] * 8}
 BARE = {"platform": "unknown", "torch": None, "triton": None}
-HOPPER = {"platform": "cuda", "archs": ["sm_90"], "deep_gemm": "2.1.0"}
-NO_DEEPGEMM = {**HOPPER, "deep_gemm": None}
+HOPPER = {"platform": "cuda", "archs": ["sm_90"], "torch": "2.11.0+cu130", "deep_gemm": "2.1.0"}
+NO_DEEPGEMM = {**HOPPER, "deep_gemm": None, "environ": {"CUDA_HOME": "/usr/local/cuda"}}
 FORCED = {**HOPPER, "triton": "3.2.0", "environ": {"NSA_CAPS_ROW": "portable", "NSA_CAPS_ROW_FORCE": "1"}}
 
 MODES = {"strict": ["strict"] * 4, "common": ["common"] * 4}
@@ -101,7 +101,7 @@ def test_strict_names_who_differs_in_what_by_which_evidence_and_the_fix(told: To
     assert "dialect" not in text
     assert "Triton 3.4.0; needs Triton >= 3.5.0" in text
     assert "one differs-2/site/triton/__init__.py), not 3.6.0" in text
-    assert 'fix: pip install "triton>=3.5.0"' in text
+    assert 'fix: pip install "triton>=3.5.0,<3.10"' in text
     assert "All ranks may use aiter-token, pages of 1" in text
 
 
@@ -174,7 +174,7 @@ def test_the_row_counts_too(told: Told) -> None:
     found = refusal(told, "other kernels", "strict")
     assert "row portable, not deepgemm" in found["text"]
     assert "page_size" not in found["text"]
-    assert "fix: pip install sgl-deep-gemm" in found["text"]
+    assert 'pip install "sgl-deep-gemm>=0.1.5"' in found["text"]
     assert agreed(told, "other kernels", "common")["row"] == "portable"
 
 

@@ -99,7 +99,7 @@ def test_groups_come_with_what_sets_them_apart(capsys: pytest.CaptureFixture[str
     assert "page_size 1, not 64" in old
     assert "Triton 3.4.0; needs Triton >= 3.5.0" in old
     assert "/site/triton/__init__.py), not 3.6.0" in old
-    assert 'fix: pip install "triton>=3.5.0"' in old
+    assert 'fix: pip install "triton>=3.5.0,<3.10"' in old
     assert "dialect e4m3fn, not e4m3fnuz" in mi350
     assert "fix:" not in mi350
     assert "no layout: every row is refused" in bare
@@ -123,7 +123,7 @@ def test_the_document_says_the_same_as_data(capsys: pytest.CaptureFixture[str], 
     (fact,) = apart["facts"]
     assert (fact["name"], fact["value"], fact["instead_of"]) == ("triton", "3.4.0", "3.6.0")
     assert fact["source"].endswith("/site/triton/__init__.py")
-    assert apart["fix"] == ['pip install "triton>=3.5.0"']
+    assert apart["fix"] == ['pip install "triton>=3.5.0,<3.10"']
     (within,) = new["parties"][1]["apart"]["facts"]
     assert (within["value"], new["parties"][1]["apart"]["fields"]) == ("3.8.0", [])
 
@@ -250,7 +250,7 @@ NO_MACHINE = {
     '{"a": 1} ': "snapshot: unknown field 'a'",
     '{"torch": 1}': "snapshot.torch: holds 1",
     '{"schema_version": 2}': "snapshot: schema_version is 2, this release reads 1",
-    '{"schema_version": 1, "fingerprint": "", "format": 1}': "this handshake.format: holds 1",
+    '{"schema_version": 2, "fingerprint": "", "format": 1}': "this handshake.format: holds 1",
     "[" * 100_000: "is no JSON",
     '{"fields": ' + "[" * 900 + "]" * 900 + "}": "is nested deeper than",
     '{"devices": [{"index": ' + "9" * 4000 + "}]}": "snapshot.devices[0].index: holds a number of more than 63 bits",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -37,6 +38,8 @@ def make(tmp_path: Path) -> Make:
         nonlocal count
         count += 1
         usual = {"archs": ["gfx942"], "aiter": "a6bb4993", "environ": AITER}
+        # What the engine writes is told, as no engine is installed here.
+        request = replace(Request() if request is None else request, scale_format="fp32", rotated=False)
         return nsa_caps.select_indexer_layout(probe(machine(tmp_path / str(count), **{**usual, **spec})), request)
 
     return make
@@ -102,7 +105,7 @@ def test_other_rows_of_equal_pages_pass(make: Make) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"schema_version": 2, "nsa_caps": "9.0"}, "written by nsa_caps 9.0: schema_version is 2"),
+        ({"schema_version": 9, "nsa_caps": "9.0"}, "written by nsa_caps 9.0: schema_version is 9"),
         ({"schema_version": None}, "schema_version is None"),
         ({"fingerprint": "0" * 16}, "fingerprint is '0000000000000000', its format has"),
         ({"row": 3}, "the peer's handshake.row: holds 3, needs str"),
@@ -165,3 +168,66 @@ def test_the_schema_has_the_words_of_the_records(make: Make) -> None:
     assert fields["required"] == list(fields["properties"]) == list(document["format"])
     for name, words in (("order", Order), ("dialect", Dialect), ("scale_format", ScaleFormat)):
         assert fields["properties"][name]["enum"] == list(get_args(words))
+
+
+def engine_of(tmp_path: Path, engine: str, release: str | None, **spec: Any) -> IndexerLayout:
+    """Return the layout of a machine with an engine of a release; None: it is not installed."""
+    place = tmp_path / f"{engine}-{release}-{spec['archs'][0]}"
+    host = machine(place, **spec)
+    if release is not None:
+        (place / "site" / engine).mkdir()
+        (place / "site" / engine / "__init__.py").touch()
+        (place / "site" / engine / "_version.py").write_text(f"__version__ = '{release}'\n")
+    return nsa_caps.select_indexer_layout(probe(host, engine=engine))
+
+
+def test_vllm_of_two_gpus_writes_other_scales(tmp_path: Path) -> None:
+    """Scales are packed on sm_100 by vLLM 0.33, not by 0.30, and on sm_90 by neither: equal sizes, other bytes."""
+    hopper, blackwell, older = (
+        engine_of(tmp_path, "vllm", release, platform="cuda", archs=[arch], deep_gemm="2.1.1")
+        for release, arch in (("0.33.0", "sm_90"), ("0.33.0", "sm_100"), ("0.30.0", "sm_100"))
+    )
+    assert [layout.format.scale_format for layout in (hopper, blackwell, older)] == ["ue8m0", "ue8m0_packed", "ue8m0"]
+    assert hopper.fingerprint != blackwell.fingerprint
+    assert "scale_format ue8m0_packed, not ue8m0" in refusal(hopper, sent(blackwell))
+    assert "scale_format" in refusal(blackwell, sent(older))
+    assert check_peer(hopper, sent(hopper)) == ()
+
+
+def test_rotated_keys_are_refused(tmp_path: Path) -> None:
+    """SGLang 0.5.12 rotates, vLLM does not: of the same keys 0.20 of the top 256 would be right."""
+    vllm = engine_of(tmp_path, "vllm", "0.33.0", platform="cuda", archs=["sm_90"], deep_gemm="2.1.1")
+    sglang = engine_of(tmp_path, "sglang", "0.5.12", platform="cuda", archs=["sm_90"], deep_gemm="2.1.1")
+    assert (vllm.format.rotated, sglang.format.rotated) == (False, True)
+    assert "rotated True, not False" in refusal(vllm, sent(sglang))
+
+
+@pytest.mark.parametrize(
+    ("engine", "release", "assumed"),
+    [
+        ("sglang", "0.5.12", ()),
+        ("sglang", "0.5.23", ("rotated",)),
+        ("sglang", None, ("scale_format", "rotated")),
+        ("sglang", "0.9.0", ("scale_format", "rotated")),
+        ("vllm", "0.31.0", ("scale_format", "rotated")),
+        ("vllm", "0.33.0", ()),
+        ("generic", None, ("rotated",)),
+    ],
+)
+def test_what_is_not_known_is_not_equal(
+    tmp_path: Path, engine: str, release: str | None, assumed: tuple[str, ...]
+) -> None:
+    """Where the release or the model decides and nobody told, the peer is refused with what to tell."""
+    layout = engine_of(tmp_path, engine, release, platform="cuda", archs=["sm_90"], deep_gemm="2.1.1")
+    assert layout.assumed == assumed
+    if not assumed:
+        check_peer(layout, sent(layout))
+        return
+    with pytest.raises(LayoutMismatchError) as refused:
+        check_peer(layout, sent(layout))
+    text = " ".join(str(refused.value).split())
+    assert "unknown on one side" in text
+    assert all(f"{name}=" in text for name in assumed)
+    told = nsa_caps.select_indexer_layout(layout.decision.caps, Request(scale_format="fp32", rotated=False))
+    assert told.assumed == ()
+    check_peer(told, sent(told))

@@ -110,7 +110,7 @@ def test_the_chosen_row_is_a_yes_and_any_other_a_no(
     assert document(capsys, command, "aiter-token", host=host)["answer"] is True
     answer = document(capsys, command, "aiter-preshuffle", host=host)
     assert (answer["command"], answer["answer"], answer["chosen"]) == (command, False, "aiter-token")
-    assert [step["fix"] for step in answer["smallest_fix"]["steps"]] == ['pip install "triton>=3.5.0"']
+    assert [step["fix"] for step in answer["smallest_fix"]["steps"]] == ['pip install "triton>=3.5.0,<3.10"']
 
 
 def test_require_takes_the_page_size_that_the_engine_will_ask_for(host: Host) -> None:
@@ -137,7 +137,7 @@ def test_an_answer_says_what_was_supposed(capsys: pytest.CaptureFixture[str], ho
     said = "what if:   triton 3.6.0, arch gfx950\n\naiter-preshuffle is chosen, page size 64\n"
     assert capsys.readouterr().out == said
     answer = document(capsys, "require", "aiter-preshuffle", "--triton", "3.6.0", host=host)
-    assert [change["text"] for change in answer["changes"]] == ['pip install "triton>=3.6.0"']
+    assert [change["text"] for change in answer["changes"]] == ['pip install "triton>=3.6.0,<3.10"']
     assert document(capsys, "require", "aiter-preshuffle", host=host)["changes"] == []
 
 
@@ -177,7 +177,8 @@ def test_what_if(
     shown = document(capsys, "what-if", *changes, host=host)
     assert (shown["decision"]["chosen"], shown["decision"]["page_size"]) == (row, page_size)
     assert shown["before"] == {"chosen": "aiter-token", "page_size": 1}
-    assert len(shown["changes"]) == len(changes) // 2
+    # A GPU of another vendor comes with a torch for it.
+    assert len([change for change in shown["changes"] if change["kind"] != "torch"]) == len(changes) // 2
     assert main(["what-if", *changes], host=host) == 0
     assert f"\n\n{row}, page size {page_size}: " in capsys.readouterr().out
 
@@ -358,6 +359,7 @@ def test_request_options_reach_the_decision(capsys: pytest.CaptureFixture[str], 
     shown = document(capsys, "--heads", "32", "--page-size", "1", "--index-kpool", "4", host=host)
     assert shown["decision"]["request"] == {
         "heads": 32, "head_dim": 128, "quant_block_size": 128, "index_kpool": 4, "page_size": 1, "rows": None,
+        "scale_format": None, "rotated": None,
     }  # fmt: skip
     assert shown["layout"]["model_page_size"] == 4
 

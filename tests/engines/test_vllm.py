@@ -9,6 +9,7 @@ import pytest
 import nsa_caps
 from nsa_caps.engines import vllm
 from nsa_caps.testing import machine
+from tests.hand import lay_out_nvcc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,8 +78,11 @@ def test_where_vllm_can_run_nothing(tmp_path: Path) -> None:
 def test_vllms_own_deep_gemm_counts(tmp_path: Path) -> None:
     """The wheel of vLLM brings one, which it takes where no other is installed; other engines do not see it."""
     host = machine(tmp_path, platform="cuda", archs=["sm_90"])
+    lay_out_nvcc(tmp_path / "root")
     folder = tmp_path / "site/vllm/third_party/deep_gemm"
-    folder.mkdir(parents=True)
+    headers = folder / "include/deep_gemm/impls"
+    headers.mkdir(parents=True)
+    (headers / "sm90_fp8_paged_mqa_logits.cuh").write_text("")
     (tmp_path / "site/vllm/__init__.py").write_text("")
     assert vllm.layouts(vllm.probe_machine(host)) == {}
     (folder / "__init__.py").write_text("")

@@ -11,11 +11,12 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nsa_caps import AotKernel, Capabilities, probe
-from nsa_caps.testing import machine
+from nsa_caps.testing import FakeNvml, machine
 
 FOLDER = Path(__file__).parent
 # Where a snapshot says that its packages lie, wherever they were.
@@ -40,6 +41,8 @@ class Entry(NamedTuple):
         described: `machine`'s arguments; `aiter` as (commit, version).
         environ: variables beside them.
         engine: whose switches are read.
+        files: what is written below the machine's `site` and `root` after it was laid out; None: taken away.
+        request: what is asked for beyond the default, as `Request` takes it.
     """
 
     answer: str
@@ -48,6 +51,8 @@ class Entry(NamedTuple):
     described: dict[str, Any]
     environ: dict[str, str] = {}  # noqa: RUF012 a NamedTuple's default, which nobody changes
     engine: str = "sglang"
+    files: dict[str, str | None] = {}  # noqa: RUF012 as above
+    request: dict[str, Any] = {}  # noqa: RUF012 as above
 
 
 def mi300x(triton: str | None, commit: str | None, version: str | None = None, **more: Any) -> dict[str, Any]:
@@ -65,6 +70,24 @@ def nvidia(arch: str, **more: Any) -> dict[str, Any]:
     return {"platform": "cuda", "archs": [arch] * 8, "triton": "3.6.0", "deep_gemm": "2.1.1", **more}
 
 
+IMPLS = "site/deep_gemm/include/deep_gemm/impls"
+WITHOUT_SM120: dict[str, str | None] = {f"{IMPLS}/sm120_fp8_paged_mqa_logits.cuh": None}
+WITHOUT_PAGED: dict[str, str | None] = {f"{IMPLS}/sm{sm}_fp8_paged_mqa_logits.cuh": None for sm in (90, 100, 120)}
+PTXAS = "root/usr/local/cuda/bin/ptxas"
+
+
+def tool(release: str) -> str:
+    """Return the text of a CUDA tool's file by which it tells its release."""
+    return f"Cuda compilation tools, release {release}, V{release}.0"
+
+
+def orders(*archs: str, **more: Any) -> dict[str, Any]:
+    """Return a machine of NVIDIA GPUs of several archs whose UUIDs begin with `GPU-a`, `GPU-b`, ..."""
+    uuids = tuple(f"GPU-{letter}000" for letter in "abcd"[: len(archs)])
+    return nvidia(archs[0], archs=archs, modules={"pynvml": FakeNvml(archs, uuids)}, **more)
+
+
+NO_NVML = {"pynvml": FakeNvml((), fails="library")}
 TOKEN, TILES, FLAT = "aiter-token.1", "aiter-preshuffle.64", "aiter-flat.64"
 DEEPGEMM, PORTABLE, REFERENCE = "deepgemm.64", "portable.64", "reference.64"
 
@@ -201,6 +224,132 @@ TABLE: tuple[Entry, ...] = (
     Entry(REFERENCE, "xpu", "no kernel of ours: its devices are not read", {"platform": "xpu"}),
     Entry(REFERENCE, "npu", "likewise", {"platform": "npu"}),
     Entry("none", "no-torch", "every row runs in torch", {"platform": "unknown", "torch": None}),
+    # DeepGEMM, present and not usable
+    Entry(PORTABLE, "rtx-pro-6000-sgl-deep-gemm-0.1.0", "sglang#26087: that wheel has no kernel for sm_120",
+        nvidia("sm_120", deep_gemm="0.1.0", torch="2.11.0+cu130"), files=WITHOUT_SM120),
+    Entry(DEEPGEMM, "rtx-pro-6000-sgl-deep-gemm-0.1.5", "sgl-deep-gemm has it from 0.1.5 on",
+        nvidia("sm_120", deep_gemm="0.1.5.post1", torch="2.11.0+cu130")),
+    Entry(PORTABLE, "h20-deep-gemm-of-cuda-13-torch-of-12.9", "sglang#25069: its import finds no libcudart.so.13",
+        nvidia("sm_90", deep_gemm="0.1.0", torch="2.11.0+cu129"),
+        files={"site/deep_gemm/_C.so": "\x7fELF libcudart.so.13"}),
+    Entry(PORTABLE, "h100-without-a-cuda-toolkit", "sglang#13468: its import asserts a CUDA_HOME",
+        nvidia("sm_90", deep_gemm="0.1.2", torch="2.9.1+cu130"), {"PATH": "/usr/bin:/bin"}),
+    Entry(PORTABLE, "h100-runtime-image-without-nvcc", "sglang#13468: it compiles at the first call",
+        nvidia("sm_90"), {"CUDA_HOME": "/usr/local/cuda"}, files={"root/usr/local/cuda/bin/nvcc": None}),
+    Entry(PORTABLE, "h100-the-index-s-deep-gemm-1.0.0", "DeepGEMM#232: not DeepSeek's upload",
+        nvidia("sm_90", deep_gemm=None), files={"site/deep_gemm/__init__.py": "from .jit_kernels import gemm\n"}),
+    Entry(PORTABLE, "h100-deep-gemm-before-2.1", "vllm#26106: installed and outdated, it has no paged logits",
+        nvidia("sm_90", deep_gemm="2.0"), files=WITHOUT_PAGED),
+    Entry(PORTABLE, "h200-deep-gemm-without-tvm-ffi", "its __init__ imports what pip was told not to bring",
+        nvidia("sm_90"), files={"site/deep_gemm/__init__.py": "import tvm_ffi\n"}),
+    Entry(PORTABLE, "h200-deep-gemm-without-its-extension", "what it was built for is not known",
+        nvidia("sm_90"), files={"site/deep_gemm/_C.so": None}),
+    Entry(DEEPGEMM, "b200-deep-gemm-with-merged-headers", "since 0.1.5 the kernel of sm_100 is in sm100_mqa_logits.cuh",
+        nvidia("sm_100"), files={
+            f"{IMPLS}/sm100_fp8_paged_mqa_logits.cuh": None, f"{IMPLS}/sm100_mqa_logits.cuh": "",
+            "site/deep_gemm/include/deep_gemm/scheduler/sm100_paged_mqa_logits.cuh": ""}),
+    Entry(DEEPGEMM, "h200-vllm-with-the-copy-in-its-wheel", "vLLM takes vllm/third_party/deep_gemm",
+        nvidia("sm_90", deep_gemm=None, torch="2.14.0+cu130"), {"CUDA_HOME": "/usr/local/cuda"}, "vllm", {
+            "site/vllm/__init__.py": "", "site/vllm/_version.py": "__version__ = '0.33.0'\n",
+            "site/vllm/third_party/deep_gemm/__init__.py": "import torch\n",
+            "site/vllm/third_party/deep_gemm/_C.abi3.so": "\x7fELF libcudart.so.13 NVCC version must be at least 12.9",
+            "site/vllm/third_party/deep_gemm/include/deep_gemm/impls/sm90_fp8_paged_mqa_logits.cuh": "",
+            "root/usr/local/cuda/bin/nvcc": tool("13.0")}),
+    # NVIDIA's GPUs by what Triton's own ptxas knows, and by the one that it is told of
+    Entry(DEEPGEMM, "b300-triton-3.6.0", "sglang#14075: sm_103 compiles from Triton 3.6.0 on", nvidia("sm_103")),
+    Entry(REFERENCE, "b300-triton-3.5.1", "sglang#14075: Value 'sm_103a' is not defined",
+        nvidia("sm_103", triton="3.5.1")),
+    Entry(DEEPGEMM, "b300-triton-3.5.1-ptxas-of-12.9", "SGLang's docs: TRITON_PTXAS_PATH",
+        nvidia("sm_103", triton="3.5.1"), {"TRITON_PTXAS_PATH": "/usr/local/cuda/bin/ptxas"},
+        files={PTXAS: tool("12.9")}),
+    Entry(REFERENCE, "b300-triton-3.6.0-ptxas-of-12.8", "that ptxas does not know sm_103",
+        nvidia("sm_103"), {"TRITON_PTXAS_BLACKWELL_PATH": "/usr/local/cuda/bin/ptxas"}, files={PTXAS: tool("12.8")}),
+    Entry(REFERENCE, "b300-triton-3.6.0-ptxas-that-tells-nothing", "a wrapper: whether it knows sm_103 is not known",
+        nvidia("sm_103"), {"TRITON_PTXAS_BLACKWELL_PATH": "/usr/local/cuda/bin/ptxas"}, files={PTXAS: "#!/bin/sh\n"}),
+    Entry(DEEPGEMM, "b300-triton-3.6.0-ptxas-for-older-gpus", "3.6 takes the other variable for sm_100 and later",
+        nvidia("sm_103"), {"TRITON_PTXAS_PATH": "/usr/local/cuda/bin/ptxas"}, files={PTXAS: tool("12.4")}),
+    Entry(REFERENCE, "h100-triton-3.4.0-ptxas-of-13.1", "before 3.5 Triton raises on CUDA 13's",
+        nvidia("sm_90", triton="3.4.0"), {"TRITON_PTXAS_PATH": "/usr/local/cuda/bin/ptxas"},
+        files={PTXAS: tool("13.1")}),
+    Entry(PORTABLE, "b300-nvcc-of-12.8", "DeepGEMM compiles with nvcc, and that of 12.8 does not know sm_103",
+        nvidia("sm_103"), files={"root/usr/local/cuda-12.9/bin/nvcc": tool("12.8")}),
+    Entry(PORTABLE, "gb10-triton-3.6.0", "triton#8539: sm_121 compiles from 3.6.0 on; no DeepGEMM has it",
+        nvidia("sm_121")),
+    Entry(REFERENCE, "gb10-triton-3.5.0", "triton#8539, gpustack#4372", nvidia("sm_121", triton="3.5.0")),
+    Entry(PORTABLE, "thor-triton-3.7.1", "sm_110 compiles from 3.7.1 on", nvidia("sm_110", triton="3.7.1")),
+    Entry(REFERENCE, "thor-triton-3.6.0", "and not before", nvidia("sm_110")),
+    Entry(PORTABLE, "rubin-triton-3.9.0", "sm_107 compiles from 3.9.0 on", nvidia("sm_107", triton="3.9.0")),
+    Entry(REFERENCE, "rubin-triton-3.8.0", "and not before", nvidia("sm_107", triton="3.8.0")),
+    Entry(REFERENCE, "a-gpu-that-nobody-knows", "beyond the table is unknown", nvidia("sm_130", triton="3.9.0")),
+    Entry(REFERENCE, "amd-gpu-that-nobody-knows", "likewise", amd("gfx1300", "3.9.0", None)),
+    Entry(PORTABLE, "a800-32-heads", "vllm#35021: DeepGEMM has no kernel for sm_80",
+        nvidia("sm_80", torch="2.7.0+cu126", triton="3.3.1"), request={"heads": 32}),
+    # What the process may use, against what the driver's files show
+    Entry(REFERENCE, "ray-actor-cuda-blank", "verl#6664: Ray blanks it, and CUDA shows none",
+        nvidia("sm_90"), {"CUDA_VISIBLE_DEVICES": ""}),
+    Entry(REFERENCE, "ray-actor-rocr-blank", "ray#54928: so does ROCr",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "ROCR_VISIBLE_DEVICES": ""}),
+    Entry(REFERENCE, "ray-actor-hip-blank", "verl#6664: HIP takes it for unset, torch's count for none",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "HIP_VISIBLE_DEVICES": ""}),
+    Entry(REFERENCE, "mi300x-masked-three-times", "SkyRL#2230: HIP counts in what ROCr leaves",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "1",
+            "CUDA_VISIBLE_DEVICES": "1"}),
+    Entry(REFERENCE, "h200-one-gpu-twice", "CUDA shows none where one is named twice",
+        nvidia("sm_90"), {"CUDA_VISIBLE_DEVICES": "0,0"}),
+    Entry(DEEPGEMM, "h100-mig-by-uuid", "vllm#41848: one instance of an sm_90",
+        nvidia("sm_90"), {"CUDA_VISIBLE_DEVICES": "MIG-377e0049-554c-540b-93c6-d0976f8426cb"}),
+    Entry(DEEPGEMM, "dgx-station-by-uuid", "vllm#53834, vllm#13815: a UUID is the same in every order",
+        orders("sm_120", "sm_103"), {"CUDA_VISIBLE_DEVICES": "GPU-b0"}),
+    Entry(REFERENCE, "dgx-station-by-index", "vllm#51677: NVML counts by bus, CUDA the fastest first",
+        orders("sm_120", "sm_103"), {"CUDA_VISIBLE_DEVICES": "0"}),
+    Entry(REFERENCE, "mi300x-container-without-kfd", "/sys is readable to all; ROCm opens /dev/kfd",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), ASKED, files={"root/dev/kfd": None}),
+    Entry(TILES, "mi300x-container-with-seven-of-eight", "a GPU without its render file is another container's",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), ASKED, files={"root/dev/dri/renderD128": None}),
+    # What cannot be read, and what can be stated
+    Entry("none", "r9700-on-wsl", "unsloth#9729: behind /dev/dxg, and the fp8 dialect is the GPU's",
+        {"platform": "rocm", "archs": (), "triton": "3.5.1"}, files={"root/dev/dxg": ""}),
+    Entry(PORTABLE, "r9700-on-wsl-stated", "bitsandbytes#1444: NSA_CAPS_ARCH states what rocminfo prints",
+        {"platform": "rocm", "archs": (), "triton": "3.5.1"}, {"NSA_CAPS_ARCH": "gfx1201"}, files={"root/dev/dxg": ""}),
+    Entry(REFERENCE, "jetson-orin-nvml-not-supported", "vllm#9728: nobody can be asked, which is not none",
+        {"platform": "cuda", "archs": (), "triton": "3.4.0", "modules": NO_NVML},
+        files={"root/etc/nv_tegra_release": ""}),
+    Entry(PORTABLE, "jetson-orin-stated", "vllm#9735", {"platform": "cuda", "archs": (), "triton": "3.4.0",
+        "modules": NO_NVML}, {"NSA_CAPS_ARCH": "sm_87"}, files={"root/etc/nv_tegra_release": ""}),
+    Entry(REFERENCE, "gke-library-off-the-path", "kinetic#269: /dev/nvidia0 is there, the library elsewhere",
+        {"platform": "cuda", "archs": (), "modules": NO_NVML}, files={"root/dev/nvidia0": ""}),
+    # Other vendors, as themselves
+    Entry(REFERENCE, "dcu-bw1100-das", "inference-cookbook-das#17: the engine's own path",
+        {"platform": "dcu", "archs": ["gfx938"] * 8, "torch": "2.7.1+das.opt1", "triton": "3.3.0"}),
+    Entry(REFERENCE, "metax-c500", "xllm#1851: a CUDA build of torch without NVIDIA's driver",
+        {"platform": "metax", "torch": "2.6.0+metax3.2.1.3"}, files={"root/dev/mxcd": ""}),
+    Entry(REFERENCE, "gaudi", "vllm-gaudi#1664", {"platform": "hpu"}),
+    Entry(REFERENCE, "musa", "Moore Threads, by its plugin", {"platform": "musa"}),
+    Entry(REFERENCE, "ascend-on-x86", "the index's torch there is CUDA's, with torch_npu beside it",
+        {"platform": "cuda"}, files={"site/torch_npu/__init__.py": "", "root/dev/davinci_manager": ""}),
+    # What is asked for
+    Entry("reference.48", "h200-pages-of-48", "no kernel takes them; plain torch takes any", nvidia("sm_90"),
+        request={"page_size": 48}),
+    Entry(REFERENCE, "h200-48-heads", "compiled with 32 and 64", nvidia("sm_90"), request={"heads": 48}),
+    Entry(REFERENCE, "h200-keys-of-64", "every kernel of the field has 128 dimensions", nvidia("sm_90"),
+        request={"head_dim": 64, "quant_block_size": 64}),
+    Entry(PORTABLE, "h200-asked-for-portable", "NSA_CAPS_ROW", nvidia("sm_90"), {"NSA_CAPS_ROW": "portable"}),
+    Entry(REFERENCE, "h200-rows-of-the-engine", "an engine may be able to run one row only", nvidia("sm_90"),
+        request={"rows": ("reference",)}),
+    # aiter's rarer ways to fail
+    Entry(PORTABLE, "mi300x-aiter-trimmed", "315fb08e: AITER_TRITON_ONLY=1 keeps the cache kernels out",
+        mi300x("3.7.0", "861b4c93", "0.1.16"), {**ASKED, ESCAPE: "1", "AITER_TRITON_ONLY": "1"}),
+    Entry(PORTABLE, "mi300x-gpu-archs-blank", "a blank is no arch to aiter: a KeyError",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "GPU_ARCHS": ""}),
+    Entry(PORTABLE, "mi300x-aot-bundle-without-its-code", "aiter's loader opens both files",
+        mi300x("3.3.1", "a8eb62f5", "0.1.11", bundle=[replace(TOKEN_942, complete=False)]), {**ASKED, AOT: "1"}),
+    Entry(PORTABLE, "mi300x-aot-triton-3.4.0-aiter-0.1.11", "triton#7258: another ABI from 3.4 on",
+        mi300x("3.4.0", "a8eb62f5", "0.1.11", bundle=[TOKEN_942]), {**ASKED, AOT: "1"}),
+    # Packages that cannot be read
+    Entry(REFERENCE, "h200-triton-is-empty", "an import of it gets nothing", nvidia("sm_90"),
+        files={"site/triton/__init__.py": ""}),
+    Entry(REFERENCE, "h200-triton-of-no-version", "what cannot be compared is not known",
+        nvidia("sm_90", triton="unknown", triton_distributions={})),
 )  # fmt: skip
 
 
@@ -208,6 +357,13 @@ def snapshot(entry: Entry) -> Capabilities:
     """Return what is found on an entry's machine, wherever it is laid out."""
     with tempfile.TemporaryDirectory() as folder:
         host = machine(Path(folder) / "m", environ=entry.environ, **entry.described)
+        for name, text in entry.files.items():
+            path = Path(folder) / "m" / name
+            if text is None:
+                path.unlink()
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
         caps = probe(host, engine=entry.engine)
         return moved(caps, {host.search_path[0]: SITE, host.root: ""})
 

@@ -9,6 +9,7 @@ import pytest
 from nsa_caps import Capabilities, Change, Device, Note, Package, Request, UnknownEngineError
 from nsa_caps.capabilities.aiter_history import AITER_RELEASES
 from nsa_caps.capabilities.switches import resolve, with_variables
+from nsa_caps.policy.changes import torch_for
 
 REQUEST = Request(page_size=48)
 CAPS = Capabilities(
@@ -28,7 +29,18 @@ CAPS = Capabilities(
     [
         (Change("set", "SGLANG_USE_AITER", "1"), "export SGLANG_USE_AITER=1"),
         (Change("unset", "GPU_ARCHS"), "unset GPU_ARCHS"),
-        (Change("triton", "triton", "3.6.0"), 'pip install "triton>=3.6.0"'),
+        (Change("triton", "triton", "3.6.0"), 'pip install "triton>=3.6.0,<3.10"'),
+        (Change.triton("3.6.0", "triton==3.6.0"), 'pip install "triton==3.6.0"'),
+        (
+            Change.triton("3.6.0", "triton==3.5.1"),
+            "install a torch that brings Triton >= 3.6.0: the one here asks for triton==3.5.1",
+        ),
+        (Change("unmask", "HIP_VISIBLE_DEVICES"), "unset HIP_VISIBLE_DEVICES"),
+        (Change("deep_gemm", "deep_gemm", "sgl-deep-gemm>=0.1.5"), 'pip install "sgl-deep-gemm>=0.1.5"'),
+        (
+            Change("toolkit", "toolkit", "12.3"),
+            "install the CUDA toolkit, nvcc >= 12.3, and export CUDA_HOME to its folder",
+        ),
         (Change("aiter", "aiter", "0.1.13"), "install AMD's aiter >= 0.1.13, as ROCm images bring it"),
         (Change("package", "deep_gemm", "sgl-deep-gemm"), "pip install sgl-deep-gemm"),
         (Change("arch", "arch", "gfx950"), "run on gfx950"),
@@ -124,14 +136,17 @@ def test_installing_another_package() -> None:
     ("arch", "platform", "source", "rocminfo"),
     [
         ("gfx950", "rocm", "/site/torch/version.py", "gfx950"),
-        ("sm_90", "cuda", "what-if: a torch built for sm_90", None),
+        ("sm_90", "cuda", "what-if: a torch built for cuda", None),
     ],
 )
 def test_another_gpu(arch: str, platform: str, source: str, rocminfo: str | None) -> None:
-    """One GPU of an arch, with a torch that is built for it."""
+    """One GPU of an arch; its torch stays what it is, unless another one is supposed."""
     after, _ = Change("arch", "arch", arch).apply(CAPS, REQUEST)
     assert [device.arch for device in after.devices or ()] == [arch]
-    assert (after.platform, after.platform_source, after.rocminfo_arch) == (platform, source, rocminfo)
+    assert (after.platform, after.platform_source) == (CAPS.platform, CAPS.platform_source)
+    assert after.rocminfo_arch == rocminfo
+    supposed, _ = torch_for(arch).apply(after, REQUEST)
+    assert (supposed.platform, supposed.platform_source) == (platform, source)
 
 
 @pytest.mark.parametrize(

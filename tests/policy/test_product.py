@@ -10,7 +10,7 @@ import pytest
 
 from nsa_caps import Capabilities, Host, Request, decide, probe
 from nsa_caps.testing import lay_out_gpus, lay_out_packages
-from tests.hand import BUNDLES, bundle_of, capabilities
+from tests.hand import BUNDLES, bundle_of, capabilities, lay_out_nvcc
 from tests.oracle import GENERATIONS, ROWS, Machine, expected_rows
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Ground:
         if key not in self.gpus:
             folder = self.folder / f"root{len(self.gpus)}"
             self.gpus[key] = str(folder), lay_out_gpus(folder, key[0], nvidia=key[1])
+            if key[1]:
+                lay_out_nvcc(folder)
         root, modules = self.gpus[key]
         return Host(machine.environ, tuple(self._path(machine)), modules, root)
 

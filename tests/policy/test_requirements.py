@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ASKED, ESCAPED = {"SGLANG_USE_AITER": "1"}, {"SGLANG_USE_AITER": "1", "AITER_USE_SYSTEM_TRITON": "1"}
 AOT = "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS"
+INDEX = "https://download.pytorch.org/whl"
 AITER_ROWS = ("aiter-preshuffle", "aiter-flat", "aiter-token")
 
 
@@ -177,11 +178,17 @@ def test_hiding_gpus_is_a_fix_where_one_arch_would_remain() -> None:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_only_a_cuda_build_is_told_to_install_nvml(platform: str) -> None:
-    """nvidia-ml-py tells NVIDIA's GPUs; elsewhere the notes say what could not be read."""
+@pytest.mark.parametrize("unread", ["no-nvidia-ml-py", "nvml", "cuda-order", "wsl", "vendor", None])
+def test_gpus_that_are_not_known_can_be_made_known(platform: str, unread: str | None) -> None:
+    """By what stood in the way, and none of it done already; or they are stated, as the vendor's tool tells them."""
     caps = capabilities(Machine(platform=platform, archs=None, triton="3.6.0", deep_gemm=True))
-    fixes = {each.fix for each in decide(caps).verdict("portable").reasons if each.code == "device.unknown"}
-    assert fixes == {"pip install nvidia-ml-py" if platform == "cuda" else None}
+    caps = replace(caps, devices_unread=unread)  # type: ignore[arg-type]  # each of them
+    (found,) = {each.changes for each in decide(caps).verdict("portable").reasons if each.code == "device.unknown"}
+    texts = " ".join(change.text for change in found)
+    assert all(change.kind == "advice" for change in found)
+    assert ("pip install nvidia-ml-py" in texts) == (unread == "no-nvidia-ml-py")
+    assert ("CUDA_DEVICE_ORDER=PCI_BUS_ID" in texts) == (unread == "cuda-order")
+    assert ("NSA_CAPS_ARCH=" in texts) == (platform in ("rocm", "cuda"))
 
 
 def test_gpus_of_two_dialects_can_be_shown_one_kind_at_a_time() -> None:
@@ -217,14 +224,19 @@ def test_a_gpu_without_fp8_is_named_where_it_was_read() -> None:
 @pytest.mark.parametrize(
     ("name", "row", "required", "fix"),
     [
-        ("torch", "reference", "torch", "pip install torch"),
-        ("triton", "portable", "triton", "pip install triton"),
-        ("deep_gemm", "deepgemm", "deep_gemm", "pip install sgl-deep-gemm"),
+        (
+            "torch",
+            "reference",
+            "torch",
+            f"pip install torch --index-url {INDEX}/cu130, or the index of the CUDA that nvidia-smi names",
+        ),
+        ("triton", "portable", "triton", 'pip install "triton>=3.6.0,<3.10"'),
+        ("deep_gemm", "deepgemm", "deep_gemm", 'pip install "sgl-deep-gemm>=0.1.5"'),
     ],
 )
 def test_a_package_that_is_missing_is_named_with_what_brings_it(name: str, row: str, required: str, fix: str) -> None:
     """The distribution is what is installed, which is not always of the package's name."""
-    caps = nvidia("sm_90")
+    caps = nvidia("sm_90").replace(build="13.0")
     missing = replace(caps, **{name: Package(name, "missing")})  # type: ignore[arg-type]  # any of them
     found = reason(decide(missing), row, "package.missing")
     assert (found.required, found.fix) == (required, fix)
@@ -429,7 +441,7 @@ def test_the_plain_kernel_compiles_where_it_was_measured_to(arch: str) -> None:
     for triton, compiles in ((f"3.{minor - 1}.1", False), (f"3.{minor}.0", True), (f"2.{minor + 1}.0", False)):
         decision = decide(amd(arch, triton, "04907edc", **ESCAPED))
         found = [each for each in decision.verdict("aiter-flat").reasons if each.code == "aiter.does-not-compile"]
-        refused = [] if compiles else [(f"Triton >= 3.{minor}.0", f'pip install "triton>=3.{minor}.0"')]
+        refused = [] if compiles else [(f"Triton >= 3.{minor}.0", f'pip install "triton>=3.{minor}.0,<3.10"')]
         assert [(each.required, each.fix) for each in found] == refused
         assert (decision.verdict("aiter-flat").verdict == "met") == compiles
 

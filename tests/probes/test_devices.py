@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +14,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Host, Note, decide, probe
-from nsa_caps.probes.devices import arch_of_target_version, devices
+from nsa_caps.probes.devices import devices
 from nsa_caps.probes.host import UnreadableError
+from nsa_caps.probes.kfd import arch_of_target_version
 from nsa_caps.testing import FakeNvml, lay_out_gpus, machine
 
 if TYPE_CHECKING:
@@ -99,22 +103,19 @@ def test_the_visible_device_variables(mixed: Host, environ: dict[str, str], arch
         ("1,7,0", ("gfx950",)),
         ("-1", ()),
         ("1,-1,0", ("gfx950",)),
-        ("0,0,1", ("gfx942",)),
-        ("1,", ("gfx950",)),
+        # HIP passes over the repeat, and torch counts no GPU at all.
+        ("0,0,1", ()),
         ("none", ()),
         ("GPU-00000000000000ff", ()),
-        ("GPU-000000000000000", ()),
         ("1;0", ()),
+        ("0, 1", ("gfx942",)),
     ],
 )
-def test_a_list_ends_at_the_first_entry_that_names_no_further_gpu(
-    mixed: Host, value: str, archs: tuple[str, ...]
-) -> None:
-    """What stands behind a wrong, ambiguous or repeated entry is not seen, as the drivers have it; a note says so."""
+def test_hips_variable_is_read_by_hip_and_by_torch(mixed: Host, value: str, archs: tuple[str, ...]) -> None:
+    """A list ends at an entry that HIP would write otherwise, and what torch counts as none is none; with a note."""
     seen, _, notes = asked(mixed, HIP_VISIBLE_DEVICES=value)
     assert seen == archs
-    assert [note.source for note in notes] == ["HIP_VISIBLE_DEVICES"]
-    assert repr(value) in notes[0].text
+    assert {note.source for note in notes} == {"HIP_VISIBLE_DEVICES"}
 
 
 def test_hiding_every_gpu_leaves_none(mixed: Host) -> None:
@@ -124,11 +125,30 @@ def test_hiding_every_gpu_leaves_none(mixed: Host) -> None:
 
 @pytest.mark.parametrize("variable", ["ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"])
 @pytest.mark.parametrize("blank", ["", "  "])
-def test_a_blank_variable_counts_as_unset(mixed: Host, variable: str, blank: str) -> None:
-    """A blank hides nothing here, and says so, as CUDA would hide every GPU."""
-    seen, _, (note,) = asked(mixed, **{variable: blank})
-    assert seen == ("gfx942", "gfx950", "gfx1100", "gfx942")
-    assert note.source == variable
+def test_a_blank_variable_leaves_no_gpu(mixed: Host, variable: str, blank: str) -> None:
+    """verl#6664: Ray blanks the variable of an actor without GPUs. It sees none, and what hides them is told."""
+    found = devices(replace(mixed, environ={variable: blank}))
+    assert found["devices"] == ()
+    assert found["hidden"].variables == (variable,)
+    assert [gpu.arch for gpu in found["hidden"].devices] == ["gfx942", "gfx950", "gfx1100", "gfx942"]
+    assert {note.source for note in found["notes"]} == {variable}
+
+
+def test_the_variables_that_hide_are_the_fewest(mixed: Host) -> None:
+    """SkyRL#2230: of three variables that all say 1, HIP's two hide what ROCr's leaves."""
+    masks = dict.fromkeys(("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"), "1")
+    hidden = devices(replace(mixed, environ=masks))["hidden"]
+    assert hidden.variables == ("HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+    assert [gpu.arch for gpu in hidden.devices] == ["gfx950"]
+    hidden = devices(replace(mixed, environ={**masks, "ROCR_VISIBLE_DEVICES": "9"}))["hidden"]
+    assert hidden.variables == tuple(masks)
+
+
+def test_more_entries_than_rocr_leaves_is_an_error_of_torch(mixed: Host) -> None:
+    """Torch raises RuntimeError where HIP's list is longer than ROCr's, so that no process of it sees a GPU."""
+    seen, _, notes = asked(mixed, ROCR_VISIBLE_DEVICES="0,1", HIP_VISIBLE_DEVICES="0,1,2")
+    assert seen == ()
+    assert any("RuntimeError" in note.text for note in notes)
 
 
 def test_no_driver_is_no_gpu() -> None:
@@ -224,13 +244,15 @@ def test_old_nvml_answers_with_bytes() -> None:
     [
         ("1", ("sm_90",)),
         ("GPU-bbbb", ("sm_90",)),
-        ("GPU-BBBB-1,0", ("sm_90", "sm_90")),
+        ("GPU-BBBB-1,0", ()),
+        ("GPU-bbbb-1,GPU-aaaa", ("sm_90", "sm_90")),
+        ("0,0", ()),
         ("GPU-", ()),
         ("0,1,2", ("sm_90", "sm_90")),
     ],
 )
 def test_cuda_visible_devices(value: str, archs: tuple[str, ...]) -> None:
-    """CUDA's variable takes indices and any unambiguous beginning of a UUID."""
+    """CUDA's variable takes indices and any unambiguous beginning of a UUID, as it stands; one twice leaves none."""
     host = nvidia("sm_90", "sm_90", uuids=("GPU-aaaa-1", "GPU-bbbb-1"))
     assert asked(host, CUDA_VISIBLE_DEVICES=value)[0] == archs
 
@@ -243,26 +265,52 @@ def test_cuda_ignores_the_variables_of_amd() -> None:
 def test_indices_among_several_archs_need_cudas_order() -> None:
     """NVML counts by PCI bus and CUDA fastest first, so an index tells no arch unless CUDA_DEVICE_ORDER says so."""
     host = nvidia("sm_75", "sm_90")
-    seen, _, (note,) = asked(host, CUDA_VISIBLE_DEVICES="0")
-    assert seen is None
-    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in note.text
-    assert asked(host, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_ORDER="PCI_BUS_ID")[0] == ("sm_75",)
+    found = devices(replace(host, environ={"CUDA_VISIBLE_DEVICES": "0"}))
+    assert (found["devices"], found["devices_unread"]) == (None, "cuda-order")
+    assert asked(host, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_ORDER="PCI_BUS_ID") == (("sm_75",), None, ())
     assert asked(host, CUDA_VISIBLE_DEVICES="0", CUDA_DEVICE_ORDER="FASTEST_FIRST")[0] is None
-    assert asked(host)[0] == ("sm_75", "sm_90")
+    assert asked(host, CUDA_VISIBLE_DEVICES="1,0")[0] == ("sm_90", "sm_75")
+    seen, _, (note,) = asked(host)
+    assert seen == ("sm_75", "sm_90")
+    assert note.source == "CUDA_DEVICE_ORDER"
     assert asked(nvidia("sm_90", "sm_90"), CUDA_VISIBLE_DEVICES="0")[0] == ("sm_90",)
 
 
-def test_no_nvidia_library_is_no_gpu() -> None:
-    """nvidia-ml-py without the driver's library means that there is no NVIDIA GPU to use."""
+@pytest.mark.parametrize("value", ["GPU-bbbb-1", "GPU-b"])
+def test_a_uuid_needs_no_order(value: str) -> None:
+    """vllm#53834: the same GPU in whichever order they are counted."""
+    host = nvidia("sm_120", "sm_103", uuids=("GPU-aaaa-1", "GPU-bbbb-1"))
+    assert asked(host, CUDA_VISIBLE_DEVICES=value)[0] == ("sm_103",)
+
+
+def test_no_nvidia_library_and_no_driver_is_no_gpu() -> None:
+    """nvidia-ml-py without the driver's library, on a machine without a trace of a driver: there is no NVIDIA GPU."""
     assert asked(nvidia("sm_90", fails="library")) == ((), None, ())
+
+
+@pytest.mark.parametrize("sign", ["proc/driver/nvidia/version", "dev/nvidia0", "dev/nvhost-gpu"])
+def test_no_library_beside_a_driver_is_unknown(tmp_path: Path, sign: str) -> None:
+    """vllm#9728, kinetic#269: on a Jetson, or with the library off the path, nobody can be asked: that is not none."""
+    (tmp_path / sign).parent.mkdir(parents=True)
+    (tmp_path / sign).touch()
+    found = devices(replace(nvidia("sm_90", fails="library"), root=str(tmp_path)))
+    assert (found["devices"], found["devices_unread"]) == (None, "nvml")
+    assert "NVML Shared Library Not Found" in found["notes"][0].text
 
 
 @pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetCudaComputeCapability"])
 def test_a_failing_nvml_is_unknown(function: str) -> None:
     """A library that fails tells nothing, and its words are noted."""
-    seen, _, (note,) = asked(nvidia("sm_90", fails=function))
-    assert seen is None
-    assert note.text == f"{function} failed"
+    found = devices(nvidia("sm_90", fails=function))
+    assert (found["devices"], found["devices_unread"]) == (None, "nvml")
+    assert f"{function} failed" in found["notes"][0].text
+
+
+def test_a_library_of_another_vendor_is_unknown() -> None:
+    """What has NVML's name and not its functions is noted, not fatal."""
+    found = devices(Host({}, (), {"pynvml": object()}, "/nowhere"))
+    assert (found["devices"], found["devices_unread"]) == (None, "nvml")
+    assert "nvmlInit" in found["notes"][0].text
 
 
 def test_nvml_is_shut_down_again() -> None:
@@ -317,16 +365,17 @@ def test_devices_of_other_vendors_are_not_known(tmp_path: Path, kind: Platform) 
     assert decide(probe(host)).chosen == "reference"
 
 
-@pytest.mark.parametrize("entry", ["MIG-5f4c1d1a-8f6e-5a7b-9a3e-0c1d2e3f4a5b", "MIG-GPU-aaaa-1/1/0", " MIG-1,MIG-2"])
+@pytest.mark.parametrize("entry", ["MIG-5f4c1d1a-8f6e-5a7b-9a3e-0c1d2e3f4a5b", "MIG-GPU-aaaa-1/1/0", "MIG-1,MIG-2"])
 def test_an_instance_of_a_divided_gpu(entry: str) -> None:
     """A MIG instance is one device of its GPU's arch, which is known where all GPUs have the same."""
     seen, _, (note,) = asked(nvidia("sm_90", "sm_90"), CUDA_VISIBLE_DEVICES=entry)
     assert seen == ("sm_90",)
     assert note.source == "CUDA_VISIBLE_DEVICES"
     assert repr(entry) in note.text
-    seen, _, (note,) = asked(nvidia("sm_80", "sm_90"), CUDA_VISIBLE_DEVICES=entry)
+    seen, _, notes = asked(nvidia("sm_80", "sm_90"), CUDA_VISIBLE_DEVICES=entry)
     assert seen is None
-    assert "several archs" in note.text
+    assert "several archs" in notes[-1].text
+    assert asked(nvidia("sm_90"), CUDA_VISIBLE_DEVICES="MIG-1,MIG-1")[0] == ()
 
 
 def test_an_override_changes_what_rocm_takes_a_gpu_for(tmp_path: Path) -> None:
@@ -372,3 +421,103 @@ def test_numbers_of_thousands_of_digits(mixed: Host, text: str) -> None:
     """They are no numbers of KFD's: an arch of them is not known, a unique id of them is none."""
     (Path(mixed.root) / NODES / "3/properties").write_text(text)
     assert asked(mixed)[0] == (None if "\n" not in text else ("gfx942", "gfx942", "gfx1100", "gfx942"))
+
+
+# --- What the process may open
+
+
+def test_a_container_without_the_devices_has_no_gpu(mixed: Host) -> None:
+    """/sys is readable to all; without /dev/kfd ROCm finds nothing, and what stands in the way is told."""
+    (Path(mixed.root) / "dev/kfd").unlink()
+    found = devices(mixed)
+    assert found["devices"] == ()
+    hidden = found["hidden"]
+    assert (hidden.path, hidden.present, hidden.gid) == (f"{mixed.root}/dev/kfd", False, None)
+    assert [gpu.arch for gpu in hidden.devices] == ["gfx942", "gfx950", "gfx1100", "gfx942"]
+
+
+def test_a_gpu_without_its_render_file_is_passed_over(mixed: Host) -> None:
+    """A container that was given three of four render files has three GPUs, which count anew."""
+    (Path(mixed.root) / "dev/dri/renderD129").unlink()
+    found = devices(mixed)
+    assert [(gpu.arch, gpu.physical) for gpu in found["devices"]] == [("gfx942", 0), ("gfx1100", 1), ("gfx942", 2)]
+    assert [note.source for note in found["notes"]] == [f"{mixed.root}/dev/dri/renderD129"]
+
+
+@pytest.mark.parametrize(("barred", "group"), [("dev/kfd", "render"), ("dev/dri/renderD130", None)])
+def test_a_file_that_may_not_be_opened_names_its_group(mixed: Host, barred: str, group: str | None) -> None:
+    """One file that is there and not permitted ends ROCm's start: the group is told by name where it has one."""
+
+    class Barred(Host):
+        """A host whose process is not in the group of one file."""
+
+        __slots__ = ()
+
+        def may_open(self, path: str) -> bool:
+            return not path.endswith(barred) and super().may_open(path)
+
+    gid = os.stat(f"{mixed.root}/{barred}").st_gid
+    (Path(mixed.root) / "etc").mkdir()
+    (Path(mixed.root) / "etc/group").write_text(f"{group}:x:{gid}:\n" if group else "other:x:99999:\n")
+    found = devices(Barred(mixed.environ, mixed.search_path, mixed.modules, mixed.root))
+    hidden = found["hidden"]
+    assert (found["devices"], hidden.path, hidden.present) == ((), f"{mixed.root}/{barred}", True)
+    assert (hidden.group, hidden.gid) == (group, gid)
+
+
+def test_access_is_asked_for_reading_and_writing() -> None:
+    """A process that is not root may not open what only others may write; nothing is opened to find out."""
+    code = (
+        "import os, sys, nsa_caps; os.geteuid() == 0 and os.setuid(65534);"
+        "print([nsa_caps.Host({}, (), {}).may_open(path) for path in sys.argv[1:]])"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        paths = [Path(folder) / name for name in ("open", "locked", "absent")]
+        for path, mode in zip(paths, (0o666, 0o444), strict=False):
+            path.touch()
+            path.chmod(mode)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, paths)], capture_output=True, text=True, check=True
+        )
+    assert done.stdout == "[True, False, False]\n"
+
+
+# --- What can be stated where nothing can be read
+
+
+def test_wsl_says_what_it_is(tmp_path: Path) -> None:
+    """unsloth#9729: behind /dev/dxg ROCm's GPU stands in no file; it is not known, and no word is NVIDIA's."""
+    host = machine(tmp_path / "wsl", archs=(), torch="2.9.1+rocm7.2.1")
+    (Path(host.root) / "dev").mkdir()
+    (Path(host.root) / "dev/dxg").touch()
+    found = devices(host)
+    assert (found["devices"], found["devices_unread"]) == (None, "wsl")
+    assert [note.source for note in found["notes"]] == ["/dev/dxg"]
+    assert "WSL" in found["notes"][0].text
+
+
+@pytest.mark.parametrize("text", ["gfx1201", " gfx1201 ", "gfx1201,gfx1201", "gfx942;gfx950"])
+def test_a_gpu_is_stated_where_it_cannot_be_read(tmp_path: Path, text: str) -> None:
+    """`NSA_CAPS_ARCH` names the GPUs; they are marked as stated."""
+    host = machine(tmp_path / "wsl", archs=None, environ={"NSA_CAPS_ARCH": text})
+    found = devices(replace(host, root=str(tmp_path / "wsl/root")))
+    archs = [name.strip() for name in text.replace(";", ",").split(",")]
+    assert [(gpu.arch, gpu.stated) for gpu in found["devices"]] == [(arch, True) for arch in archs]
+    assert found["rocminfo_arch"] == archs[0]
+
+
+@pytest.mark.parametrize("text", ["RX 9070", "gfx", "sm90", ",", "gfx1201,x"])
+def test_what_states_no_arch_is_ignored(tmp_path: Path, text: str) -> None:
+    """A text that names no arch leaves the GPUs unknown, with a note."""
+    host = machine(tmp_path / "wsl", platform="cuda", archs=None, environ={"NSA_CAPS_ARCH": text})
+    found = devices(host)
+    assert found["devices"] is None
+    assert found["notes"][-1].source == "NSA_CAPS_ARCH"
+
+
+def test_what_is_read_comes_before_what_is_stated(mixed: Host) -> None:
+    """A statement changes nothing where the driver tells."""
+    seen, _, (note,) = asked(mixed, NSA_CAPS_ARCH="gfx90a")
+    assert (seen or ())[:1] == ("gfx942",)
+    assert note.source == "NSA_CAPS_ARCH"

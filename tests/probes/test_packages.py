@@ -282,6 +282,7 @@ def test_no_import_path_at_all() -> None:
     found = packages(host)
     assert {found[name].state for name in ("torch", "triton", "aiter", "deep_gemm")} == {"missing"}
     assert found["engines"] == ()
+    assert found["torch_triton"] is None
 
 
 def editable(tmp_path: Path, name: str) -> tuple[Path, Path, dict[str, str]]:

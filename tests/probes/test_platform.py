@@ -95,12 +95,44 @@ def test_no_torch(tmp_path: Path) -> None:
     assert found(tmp_path) == ("unknown", None, ())
 
 
-def test_the_plugins_count_only_beside_a_cpu_build(tmp_path: Path) -> None:
-    """A CUDA build stays one where a vendor's plugin is installed too."""
+def test_a_plugin_beside_a_cuda_build_counts_where_no_nvidia_driver_is(tmp_path: Path) -> None:
+    """The index's torch on x86 is CUDA's, on an Ascend host too; beside NVIDIA's driver it stays what it is."""
     lay_out_packages(tmp_path / "npu", platform="npu", torch="2.9.1")
     lay_out_packages(tmp_path / "cuda", platform="cuda", torch="2.9.1")
-    host = Host({}, (str(tmp_path / "cuda"), str(tmp_path / "npu")), {}, "/nowhere")
+    host = Host({}, (str(tmp_path / "cuda"), str(tmp_path / "npu")), {}, str(tmp_path))
+    assert platform(host)["platform"] == "npu"
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
     assert platform(host)["platform"] == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("build", "version", "kind"),
+    [
+        ("hip = '7.0'", "2.7.1+das.opt1", "dcu"),
+        ("hip = '6.3'", "2.5.1+dtk2504", "dcu"),
+        ("hip = '7.0'", "2.9.1+rocm7.0.2", "rocm"),
+        ("cuda = '11.6'", "2.6.0+metax3.2.1.3", "metax"),
+        ("cuda = '12.8'", "2.9.1+cu128", "cuda"),
+    ],
+)
+def test_a_build_that_passes_for_anothers_is_told_by_its_version(
+    tmp_path: Path, build: str, version: str, kind: str
+) -> None:
+    """inference-cookbook-das#17, xllm#1851: Hygon's and MetaX's builds set hip and cuda."""
+    torch(tmp_path, f"__version__ = '{version}'\n{build}\n")
+    assert found(tmp_path)[0] == kind
+
+
+def test_the_release_of_cuda_or_rocm(tmp_path: Path) -> None:
+    """What torch was built for has a release, which DeepGEMM's must match; a CPU build has none."""
+    for text, release in (
+        ("cuda = '12.8'", "12.8"),
+        ("hip = '7.0.5'", "7.0.5"),
+        ("xpu = '1'", None),
+        ("hip = None", None),
+    ):
+        torch(tmp_path, text)
+        assert platform(Host({}, (str(tmp_path),), {}, "/nowhere"))["build"] == release
 
 
 def test_an_imported_torch_tells_for_itself(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from nsa_caps.testing import (
     machine,
     write_aiter_tree,
 )
+from tests.hand import lay_out_nvcc
 
 TILED = AotKernel("paged_mqa_logits_preshuffle_64x256x128_B64PFW2", complete=True, arch="gfx942")
 
@@ -95,6 +96,7 @@ def test_folders_can_be_shared(tmp_path: Path) -> None:
         lay_out_packages(tmp_path / "deep_gemm", deep_gemm="2.1.1", triton="3.6.0"),
     )
     modules = lay_out_gpus(tmp_path / "root", ["sm_90"])
+    lay_out_nvcc(tmp_path / "root")
     caps = probe(Host({}, path, modules, str(tmp_path / "root")))
     assert decide(caps).chosen == "deepgemm"
     assert caps.aiter.state == "missing"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 records.py resolves the annotations at run time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nsa_caps._version import __version__
 from nsa_caps.agreement.mismatch import Cohort, LayoutMismatchError, groups_of, mismatch_lines
 from nsa_caps.agreement.summary import FactDifference, MachineSummary, fact_differences
-from nsa_caps.base.lines import plain
+from nsa_caps.base.lines import indented, plain
 from nsa_caps.base.serial import SnapshotError, from_plain
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.layout.handshake import HANDSHAKE_VERSION, Handshake
@@ -16,7 +16,15 @@ from nsa_caps.layout.layout import IndexerLayout
 from nsa_caps.pages import PageFormatError
 from nsa_caps.policy.facts import Fact
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from nsa_caps.base.lines import Line
+
 __all__ = ["HANDSHAKE_VERSION", "HandshakeError", "check_peer", "is_handshake", "summary_of_handshake"]
+
+
+_EXAMPLES = {"scale_format": "'fp32'", "rotated": "False"}
 
 
 class HandshakeError(NsaCapsError, ValueError):
@@ -40,6 +48,7 @@ def check_peer(
 
     Raises:
         LayoutMismatchError: the sides differ; the message says in which field, and what reading the pages would do.
+            Or what one of them writes is not known; the message says which fields to tell, by a `Request`.
         HandshakeError: one of the two is no handshake that this release understands.
     """
     ours, peer = (_summary(side, name) for side, name in ((mine, "this side's"), (theirs, "the peer's")))
@@ -50,7 +59,21 @@ def check_peer(
     if len(groups) > 1:
         head = (("The peer means something else by the same bytes; its pages must not be read:", "bad"),)
         raise LayoutMismatchError(plain([head, *mismatch_lines(groups)]), groups)
+    unknown = [(name, side.assumed) for name, side in (("this side", ours), ("the peer", peer)) if side.assumed]
+    if unknown:
+        raise LayoutMismatchError(plain(_unknown_lines(unknown)), groups)
     return fact_differences(peer, ours)
+
+
+def _unknown_lines(unknown: Iterable[tuple[str, tuple[str, ...]]]) -> Iterator[Line]:
+    """Return what is not known of the bytes and how to tell it: not known is not equal."""
+    yield (("What the peer's bytes mean is unknown on one side at least; its pages must not be read:", "bad"),)
+    names: dict[str, None] = {}
+    for side, fields in unknown:
+        names.update(dict.fromkeys(fields))
+        yield from indented("  ", f"{side}: {' and '.join(fields)}, which the engine's release or the model decides")
+    told = ", ".join(f"{name}={_EXAMPLES[name]}" for name in names)
+    yield from indented("  fix: ", f"tell it on that side: Request({told})", "command")
 
 
 def is_handshake(document: Mapping[str, Any]) -> bool:
@@ -80,7 +103,8 @@ def summary_of_handshake(document: Mapping[str, Any], where: str) -> MachineSumm
         text = f"fingerprint is {told.fingerprint!r}, its format has {told.format.fingerprint!r} here"
         raise HandshakeError(f"{where} handshake: {text}: nsa_caps {told.nsa_caps} means something else by it")
     facts = tuple(Fact(name, value) for name, value in told.diagnostics.items())
-    return MachineSummary(told.row, told.format, told.index_kpool, facts=(Fact("nsa_caps", told.nsa_caps), *facts))
+    facts = (Fact("nsa_caps", told.nsa_caps), *facts)
+    return MachineSummary(told.row, told.format, told.index_kpool, facts=facts, assumed=told.assumed)
 
 
 def _summary(side: IndexerLayout | Mapping[str, Any], where: str) -> MachineSummary:

@@ -85,6 +85,7 @@ class MachineSummary:
         rows: what it says of every row, best first; empty where only the layout is known.
         facts: what was found there.
         error: why there is no layout; None where there is one.
+        assumed: fields of the format that nobody told and no source shows.
     """
 
     row: str | None
@@ -93,6 +94,7 @@ class MachineSummary:
     rows: tuple[RowSummary, ...] = ()
     facts: tuple[Fact, ...] = ()
     error: str | None = None
+    assumed: tuple[str, ...] = ()
 
     @property
     def kernels(self) -> tuple[str, str | None] | None:

@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping  # noqa: TC003 records.py resolves the annotations at run time
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from nsa_caps.archs import dialect_of
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
-from nsa_caps.capabilities.devices import Device
+from nsa_caps.capabilities.cuda import CudaToolkit, DeepGemmFiles, Ptxas  # noqa: TC001 resolved at run time
+from nsa_caps.capabilities.devices import Device, Hidden
 from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.kept import KeptVerdict  # noqa: TC001 as above
 
@@ -39,8 +40,8 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 
-Platform: TypeAlias = Literal["rocm", "cuda", "xpu", "npu", "musa", "cpu", "unknown"]
-PLATFORMS: tuple[Platform, ...] = ("rocm", "cuda", "xpu", "npu", "musa", "cpu", "unknown")
+Platform: TypeAlias = Literal["rocm", "cuda", "xpu", "npu", "musa", "hpu", "metax", "dcu", "cpu", "unknown"]
+PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 PackageState: TypeAlias = Literal["found", "missing", "broken", "impostor"]
 
 
@@ -209,12 +210,19 @@ class Capabilities:
         engine: whose switches were read: a name of `nsa_caps.switches.ENGINES`.
         platform: what the installed torch was built for; a fact of the build, true also on a node without a GPU.
         platform_source: where that was read.
+        build: the release of CUDA or ROCm that torch was built for, such as `12.8`; None: neither, or not known.
         devices: the GPUs that this process may use; empty: there are none; None: not known.
+        hidden: the GPUs that it would have, where it has none and something keeps them from it.
+        devices_unread: why the GPUs are not known; None: they are, or a note says why.
         rocminfo_arch: the arch that aiter takes for the machine's: that of the first GPU that rocminfo prints.
         torch: the package torch.
         triton: the package triton.
         aiter: the package aiter.
         deep_gemm: the package deep_gemm.
+        torch_triton: the Triton that torch's metadata ask for, such as `triton==3.6.0`; None: none, or not read.
+        deep_gemm_files: what the installed DeepGEMM was built for; None without one.
+        cuda_toolkit: the CUDA toolkit that DeepGEMM would find; None: not looked for.
+        ptxas: the assemblers that variables tell Triton to take.
         aiter_source: what the installed aiter's source shows; None without AMD's aiter.
         aot_bundle: its ahead-of-time kernels.
         variables: the text of every variable that a switch may read and that is set.
@@ -229,12 +237,19 @@ class Capabilities:
     engine: str = "sglang"
     platform: Platform = "unknown"
     platform_source: str | None = None
+    build: str | None = None
     devices: tuple[Device, ...] | None = None
+    hidden: Hidden | None = None
+    devices_unread: Literal["no-nvidia-ml-py", "nvml", "cuda-order", "wsl", "vendor"] | None = None
     rocminfo_arch: str | None = None
     torch: Package = field(default_factory=lambda: _no_packages("torch"))
     triton: Package = field(default_factory=lambda: _no_packages("triton"))
     aiter: Package = field(default_factory=lambda: _no_packages("aiter"))
     deep_gemm: Package = field(default_factory=lambda: _no_packages("deep_gemm"))
+    torch_triton: str | None = None
+    deep_gemm_files: DeepGemmFiles | None = None
+    cuda_toolkit: CudaToolkit | None = None
+    ptxas: tuple[Ptxas, ...] = ()
     aiter_source: AiterSource | None = None
     aot_bundle: AotBundle = AotBundle()
     variables: Mapping[str, str] = field(default_factory=dict)

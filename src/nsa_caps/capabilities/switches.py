@@ -154,6 +154,8 @@ SWITCHES: tuple[SwitchRow, ...] = (
     SwitchRow("row", "", "forces one row", own=Reading("NSA_CAPS_ROW", "nsa_caps text")),
     SwitchRow("row_force", False, "takes the forced row even where it is refused",
         own=Reading("NSA_CAPS_ROW_FORCE", "nsa_caps bool")),
+    SwitchRow("arch", "", "states the GPUs where they cannot be read: one arch, or a list with commas",
+        own=Reading("NSA_CAPS_ARCH", "nsa_caps text")),
     SwitchRow("plugins", False, "loads third-party probes and rows", own=Reading("NSA_CAPS_PLUGINS", "nsa_caps bool")),
     SwitchRow("aiter_aot", False, "makes aiter load its ahead-of-time gluon kernels",
         always=(Reading("AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS", "aiter AOT variable",

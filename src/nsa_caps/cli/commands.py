@@ -12,6 +12,7 @@ from nsa_caps.cli.console import width_of
 from nsa_caps.cli.parser import parser, parsers
 from nsa_caps.cli.prove import prove
 from nsa_caps.cli.question import NO, YES, Answer, UsageError, request_of
+from nsa_caps.policy.changes import torch_for
 from nsa_caps.policy.decision import decide
 from nsa_caps.policy.explain import report_lines, supposed_lines, what_if_lines, why_lines
 from nsa_caps.report.documents import (
@@ -73,7 +74,10 @@ def _what_if(question: Question) -> Answer:
     changes: list[Change] = question.options.changes
     if not changes:
         raise UsageError("what-if needs a change: --triton, --arch, --aiter, --package, --set or --unset")
-    before, question = question.decide(), question.changed()
+    # A GPU of another vendor is worth asking about only with a torch for it; `why` and `require` suppose no such thing.
+    torches = [torch_for(change.value or "") for change in changes if change.kind == "arch"]
+    changes = [*(torch for torch in torches if torch.value != question.caps.platform), *changes]
+    before, question = question.decide(), question.changed(changes)
     decision = question.decide()
     code = NO if decision.chosen is None else YES
     if question.options.json:
@@ -82,7 +86,8 @@ def _what_if(question: Question) -> Answer:
 
 
 def _row(question: Question) -> Answer:
-    question, changes = question.changed(), question.options.changes
+    changes = question.options.changes
+    question = question.changed(changes)
     decision, row = question.decide(), question.options.row
     decision.verdict(row)
     code = YES if decision.chosen == row and not decision.forced else NO
@@ -99,7 +104,7 @@ def _matrix(question: Question) -> Answer:
     from nsa_caps.report.matrix import matrix  # noqa: PLC0415 this command's alone
     from nsa_caps.report.matrix_lines import matrix_lines  # noqa: PLC0415 as above
 
-    question = question.changed()
+    question = question.changed(question.options.changes)
     found = matrix(question.caps, question.request, question.rows)
     if question.options.svg is not None:
         from nsa_caps.report.matrix_svg import draw  # noqa: PLC0415 as above

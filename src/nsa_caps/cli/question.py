@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import SimpleNamespace
 
     from nsa_caps.base.lines import Line
+    from nsa_caps.policy.changes import Change
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.rows import Row
 
@@ -58,10 +59,10 @@ class Question(NamedTuple):
         """Return the decision."""
         return decide(self.caps, self.request, self.rows)
 
-    def changed(self) -> Question:
-        """Return the question about the machine as it would be after the changes that were given."""
+    def changed(self, changes: Iterable[Change]) -> Question:
+        """Return the question about the machine as it would be after changes."""
         caps, request = self.caps, self.request
-        for change in self.options.changes:
+        for change in changes:
             caps, request = change.apply(caps, request)
         return self._replace(caps=caps, request=request)
 

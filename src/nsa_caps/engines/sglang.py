@@ -12,6 +12,7 @@ from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
+from nsa_caps.capabilities.own_path import own_path
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.layout.cached import get_indexer_layout
 from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
@@ -147,13 +148,20 @@ def page_size(user_page_size: int | None = None, index_kpool: int = 1, *, caps: 
         caps: as in `indexer_layout`.
 
     Returns:
-        Tokens a page: what SGLang calls `page_size`, `index_kpool` times the index keys of a page.
+        Tokens a page: what SGLang calls `page_size`, `index_kpool` times the index keys of a page. On a vendor's GPUs
+        on which SGLang has a path of its own (`nsa_caps.capabilities.own_path`) the page of that path.
 
     Raises:
         NoUsableLayoutError: as `indexer_layout` raises it, before a cache is allocated.
         RequestError: the page size is no multiple of `index_kpool`.
     """
-    return indexer_layout(user_page_size, index_kpool, caps=caps).model_page_size
+    try:
+        return indexer_layout(user_page_size, index_kpool, caps=caps).model_page_size
+    except NoUsableLayoutError as error:
+        own = own_path(error.decision.caps)
+        if own is None:
+            raise
+        return own.page_size * index_kpool if user_page_size is None else user_page_size
 
 
 def gather(

@@ -11,15 +11,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nsa_caps.archs import ARCHS
-from nsa_caps.capabilities.records import Package
+from nsa_caps.capabilities.own_path import own_path
 from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
 from nsa_caps.policy.decision import decide
 from nsa_caps.policy.request import Request, RequestError
-from nsa_caps.probes.probe import BUILT_IN, probe
+from nsa_caps.probes.deep_gemm import bundled_deep_gemm
+from nsa_caps.probes.probe import probe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
 
     from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.layout.layout import IndexerLayout
@@ -49,18 +49,9 @@ BLOCK_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
 _TILE_ARCHS = frozenset(arch.name for arch in ARCHS.values() if arch.mfma is not None)
 
 
-def bundled_deep_gemm(host: Host) -> Mapping[str, Any]:
-    """Find the DeepGEMM inside vLLM's own wheel, which vLLM takes where no other is installed: a probe."""
-    folder = host.find_package("vllm")
-    place = f"{folder}/third_party/deep_gemm"
-    if folder is None or host.find_package("deep_gemm") is not None or not host.is_file(f"{place}/__init__.py"):
-        return {}
-    return {"deep_gemm": Package("deep_gemm", "found", None, "vllm", place, place)}
-
-
 def probe_machine(host: Host | None = None) -> Capabilities:
     """Return `nsa_caps.probe` with vLLM's switches and its own DeepGEMM."""
-    return probe(host, engine="vllm", probes=(*BUILT_IN, bundled_deep_gemm))
+    return probe(host, engine="vllm")
 
 
 @cache
@@ -69,7 +60,8 @@ def _this_machine() -> Capabilities:
 
 
 # A child may see other GPUs than its parent.
-os.register_at_fork(after_in_child=_this_machine.cache_clear)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_this_machine.cache_clear)
 
 
 def rows(caps: Capabilities) -> tuple[str, ...]:
@@ -112,6 +104,9 @@ def get_supported_kernel_block_sizes(caps: Capabilities | None = None, *, heads:
         NoUsableLayoutError: vLLM can run nothing here; it carries every reason.
     """
     caps = _this_machine() if caps is None else caps
+    own = own_path(caps)
+    if own is not None:
+        return [own.page_size]
     sizes = list(layouts(caps, heads=heads))
     if not sizes:
         raise NoUsableLayoutError(decide(caps, Request(heads=heads, rows=rows(caps))))

@@ -39,7 +39,8 @@ class _OncePerEngine:
     def __init__(self) -> None:
         self._renew()
         # A child may see other GPUs than its parent, and a lock that another thread held at the fork would never open.
-        os.register_at_fork(after_in_child=self._renew)
+        if hasattr(os, "register_at_fork"):  # Windows has no forks
+            os.register_at_fork(after_in_child=self._renew)
 
     def clear(self) -> None:
         """Forget every decision, so that the next call probes again."""

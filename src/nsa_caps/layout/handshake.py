@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HANDSHAKE_VERSION", "Handshake", "handshake_document"]
 
-HANDSHAKE_VERSION = 1
+HANDSHAKE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,19 @@ class Handshake:
     format: PageFormat
     index_kpool: int
     row: str
+    assumed: tuple[str, ...]
     diagnostics: Mapping[str, str]
 
 
-def handshake_document(row: str, fmt: PageFormat, index_kpool: int, caps: Capabilities) -> dict[str, Any]:
+def handshake_document(
+    row: str, fmt: PageFormat, index_kpool: int, assumed: tuple[str, ...], caps: Capabilities
+) -> dict[str, Any]:
     """Return what a layout's owner tells its peers, by `schemas/handshake.json`: about 500 bytes as JSON."""
     versions = {
         package.name: package.version or "of unknown version" for package in caps.packages if package.state == "found"
     }
-    archs = {} if caps.archs is None else {"archs": ", ".join(caps.archs) or "none"}
+    stated = " (stated)" if any(device.stated for device in caps.devices or ()) else ""
+    archs = {} if caps.archs is None else {"archs": (", ".join(caps.archs) or "none") + stated}
     document: dict[str, Any] = to_plain(
         Handshake(
             schema_version=HANDSHAKE_VERSION,
@@ -45,6 +49,7 @@ def handshake_document(row: str, fmt: PageFormat, index_kpool: int, caps: Capabi
             format=fmt,
             index_kpool=index_kpool,
             row=row,
+            assumed=assumed,
             diagnostics={"engine": caps.engine, "platform": caps.platform, **archs, **versions},
         )
     )

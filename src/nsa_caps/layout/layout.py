@@ -13,6 +13,7 @@ from nsa_caps.layout.handshake import handshake_document
 from nsa_caps.page_table import from_metadata
 from nsa_caps.policy.decision import Decision, decide, find_row
 from nsa_caps.policy.document import decision_document
+from nsa_caps.policy.formats import assumed_fields
 from nsa_caps.policy.rows import ROWS
 
 if TYPE_CHECKING:
@@ -118,6 +119,11 @@ class IndexerLayout:
     def fingerprint(self) -> str:
         """A short stable hash of exactly what decides the meaning of a page's bytes."""
         return self.format.fingerprint
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """The fields of the format that are taken for granted: of the engine's release and model nobody knows them."""
+        return assumed_fields(self.decision.caps, self.decision.request)
 
     def explain(self) -> str:
         """Return the decision in words."""
@@ -256,6 +262,7 @@ class IndexerLayout:
             "preshuffle": self.preshuffle,
             "format": self.format.to_dict(),
             "fingerprint": self.fingerprint,
+            "assumed": list(self.assumed),
             "logits_options": dict(self.logits_options),
             "decision": decision_document(self.decision),
         }
@@ -263,7 +270,7 @@ class IndexerLayout:
     def handshake(self) -> dict[str, Any]:
         """Return what to tell a node that will read these pages, by `schemas/handshake.json`; see `check_peer`."""
         caps, index_kpool = self.decision.caps, self.decision.request.index_kpool
-        return handshake_document(self.row, self.format, index_kpool, caps)
+        return handshake_document(self.row, self.format, index_kpool, self.assumed, caps)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as what it was decided from, since kernels and tables are not data."""

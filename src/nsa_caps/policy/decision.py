@@ -6,17 +6,15 @@ No I/O, no clock, no environment, no torch: the machine is an argument, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nsa_caps.base.hints import did_you_mean
-from nsa_caps.capabilities.records import dialect
-from nsa_caps.pages import PageFormat, PageFormatError
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.explain import explain
+from nsa_caps.policy.formats import page_format
 from nsa_caps.policy.kept import device_kinds, failures, proofs_on
 from nsa_caps.policy.reasons import Reason, RowVerdict, Verdict
 from nsa_caps.policy.request import Request, RequestError
-from nsa_caps.policy.requirements.common import fp8_dialect
 from nsa_caps.policy.rows import ROWS
 
 if TYPE_CHECKING:
@@ -56,6 +54,11 @@ class Decision:
     chosen: str | None
     forced: bool = False
     rows: tuple[Row, ...] = field(default=ROWS, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as what it was decided from: the table of rows is functions, and the default one is not sent."""
+        own_rows = () if self.rows is ROWS else (self.rows,)
+        return (decide, (self.caps, self.request, *own_rows))
 
     def verdict(self, row: str) -> RowVerdict:
         """Return what was decided of a row.
@@ -230,28 +233,11 @@ def _forced_row(caps: Capabilities) -> str:
     return str(switch.value) if switch is not None and switch.value else ""
 
 
-def _page_format(caps: Capabilities, request: Request, row: Row) -> tuple[PageFormat | None, Reason | None]:
-    fp8 = dialect(caps)
-    if fp8 is None:
-        return None, fp8_dialect(caps, request)
-    try:
-        pages = PageFormat(
-            page_size=row.page_size if request.page_size is None else request.page_size,
-            order=row.order,
-            head_dim=request.head_dim,
-            quant_block_size=request.quant_block_size,
-            dialect=fp8,
-        )
-    except PageFormatError as error:
-        return None, Reason("page.size", "unmet", str(error), "a page format that can exist", "the request")
-    return pages, None
-
-
 def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVerdict:
     page_size = row.page_size if request.page_size is None else request.page_size
     found = (_allowed(row, request), _not_displaced(row, forced), *(check(caps, request) for check in row.requirements))
     reasons = tuple(reason for reason in found if reason is not None)
-    pages, problem = _page_format(caps, request, row)
+    pages, problem = page_format(caps, request, row)
     # The rows here require what a page format needs; a third party's may not.
     if problem is not None and not reasons:
         reasons = (problem,)

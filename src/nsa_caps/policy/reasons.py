@@ -63,6 +63,16 @@ CODES: Mapping[str, str] = MappingProxyType({
     "selfcheck.wrong": "this row's kernels ran on this device and were wrong",
     "selfcheck.cannot-run": "this row's kernels were tried on this device and did not run",
     "selfcheck.timed-out": "this row's kernels were tried on this device and did not end",
+    "device.no-access": "this process may not open the GPUs that are there",
+    "triton.ptxas": "the ptxas that Triton is told of does not know this GPU",
+    "triton.ptxas-unknown": "it is not known whether the ptxas that Triton is told of knows this GPU",
+    "deepgemm.unknown": "what the installed DeepGEMM was built for is not known",
+    "deepgemm.no-paged-logits": "the installed DeepGEMM has no paged logits kernel",
+    "deepgemm.arch": "the installed DeepGEMM has no kernel for this GPU",
+    "deepgemm.lacks": "a package that DeepGEMM imports is not installed",
+    "deepgemm.cuda": "the installed DeepGEMM is built for another CUDA than torch",
+    "deepgemm.toolkit": "there is no CUDA toolkit where DeepGEMM looks for one",
+    "deepgemm.nvcc": "the nvcc that DeepGEMM finds is too old",
 })  # fmt: skip
 
 

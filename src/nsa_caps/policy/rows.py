@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsa_caps.policy.aiter_gates import kernel_variant
 from nsa_caps.policy.caveats import always, narrow_offsets
-from nsa_caps.policy.requirements import aiter, gluon  # noqa: A004 no builtin is meant by it
+from nsa_caps.policy.requirements import aiter, deep_gemm, gluon, gpu  # noqa: A004 no builtin is meant by it
 from nsa_caps.policy.requirements import common as need
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def _no_options(_: int) -> Mapping[str, Any]:
 
 _AITER = (
     need.platform_is("rocm"),
-    need.gpu_visible,
-    need.fp8_dialect,
+    gpu.gpu_visible,
+    gpu.fp8_dialect,
     need.vector_shape,
     need.head_counts(32, 64),
     need.package_found("torch", "torch"),
@@ -149,12 +149,17 @@ ROWS: tuple[Row, ...] = (
         logits_options=_no_options,
         requirements=(
             need.platform_is("cuda"),
-            need.gpu_visible,
-            need.deep_gemm_archs,
+            gpu.gpu_visible,
             need.package_found("torch", "torch"),
-            need.package_found("deep_gemm", "sgl-deep-gemm"),
+            deep_gemm.installed,
+            deep_gemm.arch_has_kernel,
+            deep_gemm.imports,
+            deep_gemm.cuda_same,
+            deep_gemm.toolkit_found,
+            deep_gemm.nvcc_compiles,
             # DeepGEMM has neither store nor gather: they are the portable row's.
-            need.portable_triton,
+            gpu.triton_compiles,
+            gpu.ptxas_knows,
             need.vector_shape,
             need.head_counts(32, 64),
             need.page_sizes("64", lambda size: size == 64, 64),
@@ -170,11 +175,12 @@ ROWS: tuple[Row, ...] = (
         logits_options=_no_options,
         requirements=(
             need.platform_is("cuda", "rocm"),
-            need.gpu_visible,
-            need.fp8_dialect,
-            need.portable_archs,
+            gpu.gpu_visible,
+            gpu.fp8_dialect,
+            gpu.triton_archs,
             need.package_found("torch", "torch"),
-            need.portable_triton,
+            gpu.triton_compiles,
+            gpu.ptxas_knows,
             need.vector_shape,
             need.head_counts(32, 64),
             need.page_sizes("1, 16, 32, 64, 128 or 256", lambda size: size in (1, 16, 32, 64, 128, 256), 64),
@@ -196,7 +202,7 @@ ROWS: tuple[Row, ...] = (
         logits_options=_no_options,
         requirements=(
             need.package_found("torch", "torch"),
-            need.fp8_dialect,
+            gpu.fp8_dialect,
             need.key_blocks,
         ),
     ),

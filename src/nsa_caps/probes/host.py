@@ -17,6 +17,7 @@ from nsa_caps.errors import NsaCapsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import BinaryIO
 
 __all__ = ["EDITABLE", "Host", "UnreadableError"]
 
@@ -25,6 +26,10 @@ EDITABLE = "__editable___"
 
 # The largest file that a probe asks for is a kernel module of 81 kB (aiter at 04907edc).
 _LARGEST_FILE = 2 * 1024 * 1024
+# A compiled file that is searched and not read: ptxas has 52 MB, vLLM's DeepGEMM 29 MB.
+_LARGEST_SEARCHED = 512 * 1024 * 1024
+# Windows has neither, nor the pipes and forks that they are for.
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
 class UnreadableError(NsaCapsError, OSError):
@@ -112,6 +117,45 @@ class Host:
         except (OSError, ValueError) as error:
             raise UnreadableError(path, _why(error)) from error
 
+    def texts_after(self, path: str, *markers: bytes) -> tuple[str | None, ...]:
+        """Return the 16 bytes behind each marker in a compiled file, as ASCII; None: no such file, or no such marker.
+
+        The file is mapped and searched, never executed.
+
+        Raises:
+            UnreadableError: the file is there, but is no regular file, is larger than 512 MiB or may not be read.
+        """
+        from mmap import ACCESS_READ, mmap  # noqa: PLC0415 few machines have a file to be searched
+
+        try:
+            with _open_regular(path, _LARGEST_SEARCHED) as stream:
+                if not os.fstat(stream.fileno()).st_size:
+                    return (None,) * len(markers)
+                with mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
+                    ends = [(data.find(marker), len(marker)) for marker in markers]
+                    found = [None if at < 0 else data[at + size : at + size + 16] for at, size in ends]
+        except (FileNotFoundError, NotADirectoryError):
+            return (None,) * len(markers)
+        except UnreadableError:
+            raise
+        except (OSError, ValueError) as error:
+            raise UnreadableError(path, _why(error)) from error
+        return tuple(None if text is None else text.decode("ascii", "replace") for text in found)
+
+    def may_open(self, path: str) -> bool:
+        """Return whether this process may read and write a file that is there, by its permissions; it is not opened."""
+        return os.access(path, os.R_OK | os.W_OK)
+
+    def group_of(self, path: str) -> tuple[str | None, int | None]:
+        """Return the name and the number of a file's group; None: it has no name here, or there is no such file."""
+        try:
+            number = os.stat(path).st_gid
+            lines = (self.read_text(self.system_path("etc", "group")) or "").splitlines()
+        except OSError:
+            return None, None
+        names = {fields[2]: fields[0] for fields in (line.split(":") for line in lines) if len(fields) > 2}
+        return names.get(str(number)), number
+
     def exists(self, path: str) -> bool:
         """Return whether there is anything of this name, also a link that leads nowhere; nothing is opened."""
         return os.path.lexists(path)
@@ -196,20 +240,29 @@ def _why(error: OSError | ValueError) -> str:
 
 
 def _read_regular(path: str) -> bytes:
-    # Opening a device may act on it (a watchdog starts to count), so it is looked at first.
-    _check_regular(path, os.stat(path))
-    # O_NONBLOCK: should a named pipe have taken its place, opening would wait for a writer for ever.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-        _check_regular(path, os.fstat(stream.fileno()))
+    with _open_regular(path, _LARGEST_FILE) as stream:
         # Files below /sys say 4096 bytes and hold less: read to the end, not to the size.
         return stream.read(_LARGEST_FILE)
 
 
-def _check_regular(path: str, status: os.stat_result) -> None:
+def _open_regular(path: str, largest: int) -> BinaryIO:
+    # Opening a device may act on it (a watchdog starts to count), so it is looked at first.
+    _check_regular(path, os.stat(path), largest)
+    # O_NONBLOCK: should a named pipe have taken its place, opening would wait for a writer for ever.
+    stream = os.fdopen(os.open(path, _OPEN_FLAGS), "rb")
+    try:
+        _check_regular(path, os.fstat(stream.fileno()), largest)
+    except UnreadableError:
+        stream.close()
+        raise
+    return stream
+
+
+def _check_regular(path: str, status: os.stat_result, largest: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnreadableError(path, "not a regular file")
-    if status.st_size > _LARGEST_FILE:
-        raise UnreadableError(path, f"{status.st_size} bytes, more than the {_LARGEST_FILE} that are read")
+    if status.st_size > largest:
+        raise UnreadableError(path, f"{status.st_size} bytes, more than the {largest} that are read")
 
 
 def _decode(path: str, data: bytes) -> str:

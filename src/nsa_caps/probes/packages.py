@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.capabilities.engines import ENGINE_TABLE
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.probes.host import Host
 
-__all__ = ["aiter_folder", "packages"]
+__all__ = ["aiter_folder", "deep_gemm_folder", "packages"]
 
 
 class _Wanted(NamedTuple):
@@ -45,7 +46,14 @@ _WANTED: tuple[_Wanted, ...] = (
     ),
     # AMD's distribution was `aiter` until v0.1.7.post5; the public index's `aiter` is an async-iterator library.
     _Wanted("aiter", ("_version.py",), ("amd-aiter", "aiter"), ("jit/core.py", "ops/triton")),
-    _Wanted("deep_gemm", ("version.py", "__init__.py"), ("sgl-deep-gemm", "deep-gemm"), names_version=False),
+    # What the public index has under the name deep-gemm (1.0.0, 2025-02) is not DeepSeek's upload: DeepGEMM#232.
+    _Wanted(
+        "deep_gemm",
+        ("version.py", "__init__.py"),
+        ("sgl-deep-gemm", "deep-gemm"),
+        ("include/deep_gemm",),
+        names_version=False,
+    ),
 )
 # An engine without a version literal has it in its metadata.
 _ENGINES: tuple[_Wanted, ...] = tuple(
@@ -65,20 +73,30 @@ _BEGINNINGS = frozenset({EDITABLE[:2]}).union(
 
 
 def packages(host: Host) -> Mapping[str, Any]:
-    """Find torch, triton, aiter, deep_gemm, and the engines."""
+    """Find torch, triton, aiter, deep_gemm, the engines, and the Triton that torch asks for."""
     notes: list[Note] = []
     listing = _metadata_folders(host, notes)
     found: dict[str, Any] = {wanted.name: _find(host, wanted, listing, notes) for wanted in _WANTED}
     engines = (_find(host, wanted, listing, notes) for wanted in _ENGINES)
     found["engines"] = tuple(package for package in engines if package.state in ("found", "broken"))
+    found["torch_triton"] = _torch_triton(host, listing, notes)
     found["notes"] = tuple(notes)
     return found
 
 
 def aiter_folder(host: Host) -> str | None:
     """Return the folder of AMD's aiter; None where there is none, or another project of that name."""
-    (wanted,) = (wanted for wanted in _WANTED if wanted.name == "aiter")
-    location = host.find_package("aiter")
+    return _folder(host, "aiter")
+
+
+def deep_gemm_folder(host: Host) -> str | None:
+    """Return the folder of DeepSeek's DeepGEMM, or a build of it; None where there is none, or another project."""
+    return _folder(host, "deep_gemm")
+
+
+def _folder(host: Host, name: str) -> str | None:
+    (wanted,) = (wanted for wanted in _WANTED if wanted.name == name)
+    location = host.find_package(name)
     return location if location is not None and _is_meant(host, wanted, location) else None
 
 
@@ -153,6 +171,23 @@ def _version_on_disk(
         if text is not None and wanted.names_version:
             notes.append(Note("packages", path, "names no __version__"))
     return None, None, False
+
+
+# As torch's metadata have it: `Requires-Dist: triton==3.8.0; platform_system == "Linux"`.
+_REQUIRES = re.compile(r"^Requires-Dist: *([\w.-]+) *\(?([^;)\n]*)", re.MULTILINE)
+
+
+def _torch_triton(host: Host, listing: Sequence[_Metadata], notes: list[Note]) -> str | None:
+    """Return the Triton that the one torch installed asks for, such as `triton==3.8.0`."""
+    (tritons,) = (wanted.distributions for wanted in _WANTED if wanted.name == "triton")
+    own = [metadata.path for metadata in listing if metadata.name == "torch" and metadata.path.endswith(".dist-info")]
+    try:
+        text = (host.read_text(f"{own[0]}/METADATA") if len(own) == 1 else None) or ""
+    except UnreadableError as error:
+        notes.append(Note("packages", error.path, error.why))
+        return None
+    asked = [match[1] + match[2].strip() for match in _REQUIRES.finditer(text) if match[1].lower() in tritons]
+    return asked[0] if asked else None
 
 
 class _Metadata(NamedTuple):

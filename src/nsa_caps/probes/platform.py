@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nsa_caps.capabilities.records import Note, Platform
 from nsa_caps.probes.host import UnreadableError
 from nsa_caps.probes.python_source import SourceError, parse, string_literals
+from nsa_caps.probes.signs import has_driver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,31 +18,59 @@ __all__ = ["platform"]
 
 # The names in torch/version.py, and what a build that sets one is for; the first one set decides.
 _BUILDS: tuple[tuple[str, Platform], ...] = (("hip", "rocm"), ("cuda", "cuda"), ("xpu", "xpu"))
-# Vendors whose torch is a plugin beside a CPU build.
-_PLUGINS: tuple[tuple[str, Platform], ...] = (("torch_npu", "npu"), ("torch_musa", "musa"))
+# Vendors whose torch is a plugin beside another build: the CPU's, or on x86 the index's own, which is CUDA's.
+_PLUGINS: tuple[tuple[str, Platform], ...] = (
+    ("torch_npu", "npu"),
+    ("torch_musa", "musa"),
+    ("habana_frameworks", "hpu"),
+)
+# Vendors whose torch passes for another's, by a word in its version: 2.7.1+das.opt1, 2.6.0+metax3.2.1.3.
+_DISGUISED: tuple[tuple[str, Platform, Platform], ...] = (
+    ("das", "rocm", "dcu"),
+    ("dtk", "rocm", "dcu"),
+    ("metax", "cuda", "metax"),
+    ("maca", "cuda", "metax"),
+)
 
 
 def platform(host: Host) -> Mapping[str, Any]:
     """Find the platform: a fact of torch's build, true also on a node without a GPU."""
     notes: list[Note] = []
     build, source = _build(host, notes)
+    kind, told, release = _platform(host, build, source)
+    return {"platform": kind, "platform_source": told, "build": release, "notes": tuple(notes)}
+
+
+def _platform(
+    host: Host, build: dict[str, str | None] | None, source: str | None
+) -> tuple[Platform, str | None, str | None]:
+    """Return the platform, where it was read, and the release of CUDA or ROCm."""
     if build is None:
-        return {"platform": "unknown", "platform_source": source, "notes": tuple(notes)}
-    for name, kind in _BUILDS:
-        if build.get(name):
-            return {"platform": kind, "platform_source": f"{source}: {name} = {build[name]}", "notes": tuple(notes)}
-    for name, kind in _PLUGINS:
-        location = host.find_package(name)
-        if location is not None:
-            return {"platform": kind, "platform_source": location, "notes": tuple(notes)}
-    return {"platform": "cpu", "platform_source": f"{source}: no hip, cuda or xpu", "notes": tuple(notes)}
+        return "unknown", source, None
+    name, kind = next(((name, kind) for name, kind in _BUILDS if build.get(name)), (None, None))
+    if name is None or kind is None or (kind == "cuda" and not has_driver(host, "nvidia")):
+        for plugin, other in _PLUGINS:
+            location = host.find_package(plugin)
+            if location is not None:
+                return other, location, None
+    if name is None or kind is None:
+        return "cpu", f"{source}: no hip, cuda or xpu", None
+    version = str(build.get("__version__") or "").partition("+")[2].lower()
+    for word, passes_for, other in _DISGUISED:
+        if kind == passes_for and word in version:
+            return other, f"{source}: __version__ = {build['__version__']}", None
+    if kind == "cuda" and has_driver(host, "metax") and not has_driver(host, "nvidia"):
+        return "metax", "/dev/mxcd, and no NVIDIA driver", None
+    release = build[name] if kind in ("cuda", "rocm") else None
+    return kind, f"{source}: {name} = {build[name]}", release
 
 
 def _build(host: Host, notes: list[Note]) -> tuple[dict[str, str | None] | None, str | None]:
     """Return the literals of torch's version module, with where they were read."""
     loaded = getattr(host.modules.get("torch"), "version", None)
     if loaded is not None:
-        return {name: getattr(loaded, name, None) for name, _ in _BUILDS}, "torch.version, as imported"
+        names = ("__version__", *(name for name, _ in _BUILDS))
+        return {name: getattr(loaded, name, None) for name in names}, "torch.version, as imported"
     location = host.find_package("torch")
     if location is None:
         return None, None

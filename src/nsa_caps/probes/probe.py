@@ -10,6 +10,7 @@ from nsa_caps.capabilities.records import Capabilities, Note, Switch
 from nsa_caps.capabilities.switches import engine_meant, resolve
 from nsa_caps.probes.aiter_source import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
+from nsa_caps.probes.deep_gemm import bundled_deep_gemm, deep_gemm
 from nsa_caps.probes.devices import devices
 from nsa_caps.probes.driver import driver
 from nsa_caps.probes.host import Host
@@ -17,6 +18,7 @@ from nsa_caps.probes.kept import kept
 from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform
 from nsa_caps.probes.plugins import load_plugins
+from nsa_caps.probes.ptxas import ptxas
 from nsa_caps.probes.switches import switches
 from nsa_caps.probes.timeout import TimeLimit
 
@@ -40,7 +42,11 @@ class Probe(Protocol):
 
 
 # Variables first: where a file system does not answer, they are still known.
-BUILT_IN: tuple[Probe, ...] = (switches, platform, devices, packages, aiter_source, aot_bundle, driver, kept)
+BUILT_IN: tuple[Probe, ...] = (
+    switches, platform, devices, packages, aiter_source, aot_bundle, deep_gemm, ptxas, driver, kept,
+)  # fmt: skip
+# What one engine alone brings, and takes where nothing else is installed.
+_OF_ENGINE: Mapping[str, tuple[Probe, ...]] = {"vllm": (bundled_deep_gemm,)}
 # `switches` are resolved from `variables` below; the rest is this release's, not a probe's.
 _SETTABLE = frozenset(field_names(Capabilities)) - {"engine", "switches", "schema_version"}
 # Seconds that this library's own probes are waited for: a file system that takes 50 ms a call is still read.
@@ -81,6 +87,8 @@ def probe(
         else:
             found.add_third_party(each, host, third_party)
     meant, resolved, switch_notes = _resolve(found.parts, engine)
+    for each in _OF_ENGINE.get(meant, ()) if probes is None else ():
+        found.add_own(each, host, own)
     if resolved["plugins"].value if plugins is None else plugins:
         for _, loaded in load_plugins(ENTRY_POINTS, found.notes, third_party):
             found.add_third_party(loaded, host, third_party)

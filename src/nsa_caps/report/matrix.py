@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nsa_caps.archs import ARCHS
 from nsa_caps.base.lines import printable
-from nsa_caps.policy.changes import Change
+from nsa_caps.policy.changes import Change, torch_for
 from nsa_caps.policy.decision import decide
 from nsa_caps.policy.request import Request
 from nsa_caps.policy.rows import ROWS
@@ -137,7 +137,7 @@ def _versions(caps: Capabilities) -> tuple[str, ...]:
 def _cell(
     caps: Capabilities, request: Request, table: tuple[Row, ...], version: str, arch: str, best: str | None
 ) -> Cell:
-    for change in (Change.triton(version), Change.arch(arch)):
+    for change in (Change.triton(version), torch_for(arch), Change.arch(arch)):
         caps, request = change.apply(caps, request)
     decision = decide(caps, request, table)
     page_size = None if decision.chosen is None else decision.verdict(decision.chosen).page_size

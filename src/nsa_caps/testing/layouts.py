@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nsa_caps.capabilities.cuda import CudaToolkit, DeepGemmFiles
 from nsa_caps.capabilities.records import Capabilities, Device, Note, Package
 from nsa_caps.capabilities.switches import resolve
 from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
@@ -97,7 +98,10 @@ def _machines() -> Iterator[Capabilities]:
         platform="cuda",
         devices=(Device(0, "sm_90", "nsa_caps.testing"),),
         triton=Package("triton", "found", "3.7.0"),
+        build="12.9",
         deep_gemm=Package("deep_gemm", "found"),
+        deep_gemm_files=DeepGemmFiles(location="nsa_caps.testing", kernels=("sm90",), cuda=12, lacks=()),
+        cuda_toolkit=CudaToolkit(home="/usr/local/cuda", source="nsa_caps.testing", nvcc=True, release="12.9"),
     )
     yield _machine(platform="cpu", devices=())
 

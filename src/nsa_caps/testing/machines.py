@@ -31,7 +31,9 @@ _BUILDS: Mapping[Platform, tuple[str, str]] = {
     "cuda": ("cuda", "12.8"),
     "xpu": ("xpu", "20250301"),
 }
-_PLUGINS: Mapping[Platform, str] = {"npu": "torch_npu", "musa": "torch_musa"}
+_PLUGINS: Mapping[Platform, str] = {"npu": "torch_npu", "musa": "torch_musa", "hpu": "habana_frameworks"}
+# Those whose torch passes for another vendor's: whose, and the word in its version that tells.
+_DISGUISED: Mapping[Platform, tuple[Platform, str]] = {"dcu": ("rocm", "das.opt1"), "metax": ("cuda", "metax3.2.1.3")}
 _BUNDLE_STEM = "_gluon_deepgemm_fp8_paged_mqa_logits"
 
 
@@ -74,7 +76,9 @@ def machine(
             that name; None: not installed.
         aiter_version: the version in `aiter/_version.py`; None: there is no such file, as in a checkout.
         bundle: aiter's ahead-of-time kernels; one that is not `complete` lacks its `.hsaco`.
-        deep_gemm: DeepGEMM's version; None: not installed.
+        deep_gemm: DeepGEMM's version, of which a whole one is laid out: kernels for sm_90, sm_100 and sm_120, an
+            extension for torch's CUDA, and a toolkit whose nvcc is on the `PATH`, or below the `CUDA_HOME`, of the
+            environment; an environment with a `PATH` that names no folder of CUDA has none. None: not installed.
         environ: the environment.
         modules: modules that are already imported, by name.
         engines: version by name of the engines that are installed.
@@ -98,8 +102,11 @@ def machine(
         engines=engines,
     )
     loaded = lay_out_gpus(place / "root", archs, nvidia=platform == "cuda")
+    variables = dict(environ or {})
+    if deep_gemm is not None:
+        variables = _lay_out_toolkit(place / "root", variables)
     return Host(
-        environ=MappingProxyType(dict(environ or {})),
+        environ=MappingProxyType(variables),
         search_path=(packages,),
         modules=MappingProxyType({**loaded, **(modules or {})}),
         root=str(place / "root"),
@@ -138,7 +145,7 @@ def lay_out_packages(
     for name, version in (triton_distributions or {}).items():
         _metadata(site, name, version)
     if deep_gemm is not None:
-        _write(site / "deep_gemm/__init__.py", f"__version__ = {deep_gemm!r}\n")
+        _lay_out_deep_gemm(site, deep_gemm, _cuda_of(torch))
     if aiter is not None:
         _lay_out_aiter(site, aiter, aiter_version)
     for name, version in (engines or {}).items():
@@ -180,10 +187,17 @@ def lay_out_gpus(
             return {"pynvml": FakeNvml(tuple(archs))}
         except ValueError as error:
             raise MachineError(str(error)) from error
+    _write(root / "dev/kfd", "")
     for index, version in enumerate((0, 0, *map(_target_version, archs))):
         unique = max(0, index - 1)
-        text = f"cpu_cores_count {0 if version else 96}\nunique_id {unique}\ngfx_target_version {version}\n"
-        _write(root / _KFD_NODES / str(index) / "properties", text)
+        render = 126 + index if version else 0
+        lines = (
+            *(f"cpu_cores_count {0 if version else 96}", f"unique_id {unique}", f"gfx_target_version {version}"),
+            f"drm_render_minor {render}",
+        )
+        _write(root / _KFD_NODES / str(index) / "properties", "\n".join((*lines, "")))
+        if render:
+            _write(root / f"dev/dri/renderD{render}", "")
     return {}
 
 
@@ -206,6 +220,32 @@ def _check_packages(
             raise MachineError(f"bundle kernel {kernel.name!r} is none of aiter's, needs a name paged_mqa_logits_...")
         if kernel.complete and kernel.arch is None:
             raise MachineError(f"bundle kernel {kernel.name!r} is complete and has no arch, needs one such as gfx942")
+
+
+def _cuda_of(torch: str | None) -> str:
+    """Return the CUDA that a torch is built for, by its version (2.9.1+cu130); the kit's own without one."""
+    match = re.search(r"\+cu(\d+)(\d)$", torch or "")
+    return f"{match[1]}.{match[2]}" if match else _BUILDS["cuda"][1]
+
+
+def _lay_out_deep_gemm(site: Path, version: str, cuda: str) -> None:
+    package = site / "deep_gemm"
+    _write(package / "__init__.py", f"import torch\n__version__ = {version!r}\n")
+    _write(package / "_C.so", f"\x7fELF libcudart.so.{cuda.partition('.')[0]}\0")
+    for family in ("sm90", "sm100", "sm120"):
+        _write(package / f"include/deep_gemm/impls/{family}_fp8_paged_mqa_logits.cuh", "")
+
+
+def _lay_out_toolkit(root: Path, environ: dict[str, str]) -> dict[str, str]:
+    """Lay out nvcc where an environment looks for it, and return the environment, with a `PATH` if it had none."""
+    home = environ.get("CUDA_HOME") or environ.get("CUDA_PATH")
+    if home is None:
+        environ = {"PATH": "/usr/local/cuda-12.9/bin:/usr/bin:/bin", **environ}
+        folders = [folder for folder in environ["PATH"].split(":") if "cuda" in folder]
+        home = folders[0].removesuffix("/bin") if folders else None
+    if home is not None:
+        _write(root / home.lstrip("/") / "bin/nvcc", "Cuda compilation tools, release 12.9, V12.9.86\n")
+    return environ
 
 
 def _lay_out_torch(site: Path, platform: Platform, version: str) -> None:
@@ -247,9 +287,12 @@ def _torch_version(platform: Platform, version: str) -> str:
     if platform == "unknown":
         return f"__version__ = {version!r}\n"
     values: dict[str, str | None] = dict.fromkeys(("cuda", "hip", "xpu"))
+    if platform in _DISGUISED:
+        platform, word = _DISGUISED[platform]
+        version = version if "+" in version else f"{version}+{word}"
     if platform in _BUILDS:
         name, build = _BUILDS[platform]
-        values[name] = build
+        values[name] = _cuda_of(version) if name == "cuda" else build
     lines = [f"{name}: Optional[str] = {value!r}" for name, value in values.items()]
     return "\n".join(("from typing import Optional", f"__version__ = {version!r}", "debug = False", *lines, ""))
 

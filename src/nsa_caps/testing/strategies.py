@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
+from nsa_caps.capabilities.cuda import CudaToolkit, DeepGemmFiles
 from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.records import (
     PLATFORMS,
@@ -82,6 +83,28 @@ def _mostly(usual: Any, *others: Any) -> SearchStrategy[Any]:
     return st.sampled_from((*[usual] * 9 * len(others), *others))
 
 
+def _deep_gemms() -> SearchStrategy[DeepGemmFiles]:
+    families = st.lists(st.sampled_from(("sm90", "sm100", "sm120")), unique=True).map(tuple)
+    return st.builds(
+        DeepGemmFiles,
+        location=st.just("/site/deep_gemm"),
+        kernels=st.none() | families,
+        cuda=st.sampled_from((12, 13, None)),
+        lacks=st.sampled_from(((), ("apache-tvm-ffi",), None)),
+        nvcc=st.sampled_from(("12.3", None)),
+    )
+
+
+def _toolkits() -> SearchStrategy[CudaToolkit]:
+    return st.builds(
+        CudaToolkit,
+        home=st.sampled_from(("/usr/local/cuda", None)),
+        source=st.just("drawn"),
+        nvcc=st.booleans(),
+        release=st.sampled_from(("11.8", "12.9", "13.0", None)),
+    )
+
+
 @st.composite
 def capabilities(draw: DrawFn) -> Capabilities:
     """Machines whose parts go together, as probed: the GPUs are the platform's, the switches the variables'."""
@@ -93,6 +116,7 @@ def capabilities(draw: DrawFn) -> Capabilities:
     generation = draw(st.sampled_from((*AITERS, *AITERS[:5], "missing", "impostor", "broken")))
     source = GENERATIONS.get(generation)
     switches, notes = resolve(variables, engine)
+    files = draw(st.none() | _deep_gemms())
     return Capabilities(
         engine=engine,
         platform=platform,
@@ -101,7 +125,10 @@ def capabilities(draw: DrawFn) -> Capabilities:
         torch=Package("torch", "missing") if platform == "unknown" else Package("torch", "found", "2.9.1"),
         triton=Package("triton", "missing") if triton is None else Package("triton", "found", triton),
         aiter=Package("aiter", "found" if source else generation),  # type: ignore[arg-type]  # the other names are states
-        deep_gemm=Package("deep_gemm", draw(st.sampled_from(("found", "missing")))),
+        build=draw(st.sampled_from(("12.8", "13.0", None))) if platform == "cuda" else None,
+        deep_gemm=Package("deep_gemm", "missing" if files is None else "found"),
+        deep_gemm_files=files,
+        cuda_toolkit=draw(st.none() | _toolkits()),
         aiter_source=source,
         aot_bundle=AotBundle("/aot", draw(_kernels())) if source else AotBundle(),
         variables=variables,
@@ -136,6 +163,10 @@ def any_capabilities() -> SearchStrategy[Capabilities]:
         triton=packages,
         aiter=packages,
         deep_gemm=packages,
+        build=maybe,
+        torch_triton=maybe,
+        deep_gemm_files=st.none() | _deep_gemms(),
+        cuda_toolkit=st.none() | _toolkits(),
         aiter_source=st.none() | _sources(),
         aot_bundle=st.builds(AotBundle, maybe, st.none() | _kernels()),
         variables=st.dictionaries(st.sampled_from(_YES_OR_NO), text, max_size=4),

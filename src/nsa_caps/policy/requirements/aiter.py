@@ -18,7 +18,7 @@ from nsa_caps.policy.aiter_gates import (
 )
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
-from nsa_caps.policy.requirements.common import archs_to_keep, keep_arch, keep_only
+from nsa_caps.policy.requirements.gpu import archs_to_keep, keep_arch, keep_only
 from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:

@@ -1,16 +1,13 @@
 """Requirements that any row may have: a predicate over capabilities and request that answers None when met.
 
-Unmet and unknown come with a `Reason`. Those of aiter's rows are in `aiter_requirements.py`.
+Unmet and unknown come with a `Reason`. Those on GPUs are in `gpu.py` beside this file, DeepGEMM's in `deep_gemm.py`,
+those of aiter's rows in `aiter.py` and `gluon.py`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from packaging.version import Version
-
-from nsa_caps.archs import ARCHS
-from nsa_caps.capabilities.records import dialect
 from nsa_caps.capabilities.switches import variable_to_set
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
@@ -19,28 +16,19 @@ from nsa_caps.policy.versions import base_version
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nsa_caps.archs import Arch
     from nsa_caps.capabilities.records import Capabilities, Package, Platform
     from nsa_caps.policy.request import Request
 
 __all__ = [
     "Requirement",
-    "archs_to_keep",
-    "deep_gemm_archs",
-    "dialect",
-    "fp8_dialect",
-    "gpu_visible",
     "head_counts",
-    "keep_arch",
-    "keep_only",
     "key_blocks",
     "package_found",
     "page_sizes",
     "platform_is",
-    "portable_archs",
-    "portable_triton",
     "switch_off",
     "switch_on",
+    "triton_change",
     "triton_known",
     "vector_shape",
 ]
@@ -86,7 +74,6 @@ def package_found(name: str, distribution: str) -> Requirement:
         if package.state == "found":
             return None
         required = "AMD's aiter" if name == "aiter" else name
-        install = Change("aiter", name, "main") if name == "aiter" else Change("package", name, distribution)
         observed = {
             "missing": f"no package {name}",
             "broken": f"a package {name} that cannot be read at {package.location}",
@@ -98,97 +85,36 @@ def package_found(name: str, distribution: str) -> Requirement:
             observed=observed,
             required=required,
             source=package.location,
-            changes=(install,),
+            changes=(_installation(caps, name, distribution),),
         )
 
     return check
 
 
-def gpu_visible(caps: Capabilities, _: Request) -> Reason | None:
-    """Need at least one GPU that this process may use."""
+def _installation(caps: Capabilities, name: str, distribution: str) -> Change:
+    """Return how to install a package on this machine: never another build than its GPUs need."""
+    if name == "aiter":
+        return Change.aiter("main")
+    if name == "torch":
+        return _torch_change(caps)
+    return triton_change(caps, "3.6.0") if name == "triton" else Change("package", name, distribution)
+
+
+def _torch_change(caps: Capabilities) -> Change:
+    index = "pip install torch --index-url https://download.pytorch.org/whl/"
+    archs = caps.archs or ()
+    if any(arch.startswith("gfx") for arch in archs):
+        return Change("torch", f"{index}rocm7.0, or the index of the ROCm that is installed", "rocm")
+    if archs:
+        return Change("torch", f"{index}cu130, or the index of the CUDA that nvidia-smi names", "cuda")
     if caps.devices is None:
-        # A CUDA build without nvidia-ml-py is the common case; elsewhere the notes say what could not be read.
-        changes = (Change("advice", "pip install nvidia-ml-py"),) if caps.platform == "cuda" else ()
-        return Reason(
-            "device.unknown",
-            "unknown",
-            observed="no GPU list",
-            required="the arch of every visible GPU",
-            source=None,
-            changes=changes,
-        )
-    if not caps.devices:
-        return Reason("device.none", "unmet", observed="none", required="a visible GPU")
-    return None
+        return Change("advice", f"{index} and what fits the GPU: rocm7.0, cu130, or cpu where there is none")
+    return Change("torch", f"{index}cpu", "cpu")
 
 
-def deep_gemm_archs(caps: Capabilities, _: Request) -> Reason | None:
-    """Need GPUs that DeepGEMM has a kernel for; engines look for the package only (vllm#38476, sglang#32947)."""
-    wanted = "one of " + ", ".join(arch.name for arch in ARCHS.values() if arch.deep_gemm is not None)
-    return _archs_that(caps, lambda arch: arch.deep_gemm is not None, wanted)
-
-
-def portable_triton(caps: Capabilities, request: Request) -> Reason | None:
-    """Need a Triton that our kernels were compiled with for every visible GPU: the highest floor counts."""
-    floors = [known.triton for arch in caps.archs or () if (known := ARCHS.get(arch)) and known.triton]
-    return triton_known(max(floors, key=Version, default="3.3.0"))(caps, request)
-
-
-def portable_archs(caps: Capabilities, _: Request) -> Reason | None:
-    """Need GPUs that this library's Triton kernels were compiled for."""
-    wanted = "a GPU that this library's kernels were compiled for: sm_80 or gfx90a, or one of many later ones"
-    return _archs_that(caps, lambda arch: arch.triton is not None, wanted)
-
-
-def _archs_that(caps: Capabilities, fits: Callable[[Arch], bool], required: str) -> Reason | None:
-    """Need every visible GPU to be one that fits; one that `ARCHS` has no record of is not known to."""
-    others = [arch for arch in caps.archs or () if arch not in ARCHS or not fits(ARCHS[arch])]
-    if not others:
-        return None
-    known = [arch for arch in others if arch in ARCHS]
-    return Reason(
-        "device.arch" if known else "device.arch-unproven",
-        "unmet" if known else "unknown",
-        observed=", ".join(known or others),
-        required=required,
-        source=next(device.source for device in caps.devices or () if device.arch == (known or others)[0]),
-        changes=keep_only(caps, others),
-    )
-
-
-# A host has GPUs of one arch, seldom of two; a stranger's snapshot may have thousands, and each would be tried.
-_MOST_ARCHS = 8
-
-
-def fp8_dialect(caps: Capabilities, _: Request) -> Reason | None:
-    """Need one fp8 dialect on all visible GPUs: the same bits read in the other one are off by a factor of two."""
-    if dialect(caps) is not None:
-        return None
-    if caps.devices is None:
-        return Reason("device.unknown", "unknown", observed="no GPU list", required="GPUs whose fp8 dialect is known")
-    archs = ", ".join(caps.archs or ())
-    changes = tuple(keep_arch(caps, arch) for arch in archs_to_keep(caps))
-    return Reason(
-        "device.dialects", "unmet", observed=archs, required="GPUs of one fp8 dialect", source=None, changes=changes
-    )
-
-
-def keep_only(caps: Capabilities, others: list[str]) -> tuple[Change, ...]:
-    """Return the change that hides GPUs of `others`, where one arch would remain."""
-    rest = set(caps.archs or ()) - set(others)
-    return (keep_arch(caps, rest.pop()),) if len(rest) == 1 else ()
-
-
-def archs_to_keep(caps: Capabilities) -> tuple[str, ...]:
-    """Return the archs, of which showing one alone may be a fix: the first few."""
-    return (caps.archs or ())[:_MOST_ARCHS]
-
-
-def keep_arch(caps: Capabilities, arch: str) -> Change:
-    """Return the change that shows the GPUs of one arch only, by the driver's own numbers."""
-    numbers = ",".join(str(device.number) for device in caps.devices or () if device.arch == arch)
-    # ROCR's variable hides GPUs from aiter's rocminfo too.
-    return Change("keep", "CUDA_VISIBLE_DEVICES" if caps.platform == "cuda" else "ROCR_VISIBLE_DEVICES", numbers)
+def triton_change(caps: Capabilities, minimum: str) -> Change:
+    """Return the change to a Triton of at least `minimum`, within what the installed torch asks for."""
+    return Change.triton(minimum, caps.torch_triton)
 
 
 def triton_known(minimum: str | None = None) -> Requirement:
@@ -210,7 +136,7 @@ def triton_known(minimum: str | None = None) -> Requirement:
             )
         floor = base_version(minimum)
         if floor is not None and version < floor:
-            change = Change.triton(minimum)
+            change = triton_change(caps, str(minimum))
             return Reason(
                 "triton.too-old",
                 "unmet",
