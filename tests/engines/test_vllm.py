@@ -83,13 +83,14 @@ def test_vllms_own_deep_gemm_counts(tmp_path: Path) -> None:
     headers = folder / "include/deep_gemm/impls"
     headers.mkdir(parents=True)
     (headers / "sm90_fp8_paged_mqa_logits.cuh").write_text("")
+    (folder / "_C.so").write_bytes(b"\x7fELF libcudart.so.12\0")
     (tmp_path / "site/vllm/__init__.py").write_text("")
     assert vllm.layouts(vllm.probe_machine(host)) == {}
     (folder / "__init__.py").write_text("")
     found = vllm.probe_machine(host)
     assert (found.deep_gemm.distribution, found.deep_gemm.location) == ("vllm", str(folder))
     assert vllm.get_supported_kernel_block_sizes(found) == [64]
-    assert nsa_caps.probe(host).deep_gemm.state == "missing"
+    assert nsa_caps.probe(host, engine="sglang").deep_gemm.state == "missing"
 
     other = tmp_path / "site/deep_gemm"
     other.mkdir()

@@ -859,6 +859,26 @@ def test_a_layout_is_pickled_as_its_decision() -> None:
     assert pickle.loads(pickle.dumps(layout)) == layout  # noqa: S301 our own bytes
 
 
+def test_a_decision_is_pickled_with_its_verdicts() -> None:
+    """A launcher may decide once and send the decision to its workers, with a requested row or without any."""
+    for decision in (decide(amd()), decide(amd(), Request(rows=("deepgemm",)))):
+        again = pickle.loads(pickle.dumps(decision))  # noqa: S301 our own bytes
+        assert again == decision
+        assert again.verdicts == decision.verdicts
+
+
+def test_errors_are_pickled() -> None:
+    """What is raised in a worker process arrives in the parent as it was."""
+    with pytest.raises(NoUsableLayoutError) as raised:
+        select_indexer_layout(amd(), Request(rows=("deepgemm",)))
+    again = pickle.loads(pickle.dumps(raised.value))  # noqa: S301 our own bytes
+    assert (str(again), again.decision) == (str(raised.value), raised.value.decision)
+    with pytest.raises(RequestError) as refused:
+        Request(heads=-1)
+    again = pickle.loads(pickle.dumps(refused.value))  # noqa: S301 our own bytes
+    assert (type(again), str(again)) == (RequestError, str(refused.value))
+
+
 def test_a_layout_over_other_rows_is_not_pickled_as_another_one() -> None:
     """A layout of a third party's row that cannot be pickled says so, and does not come back as one of ours."""
     mine = replace(ROWS[-1], name="mine", requirements=())

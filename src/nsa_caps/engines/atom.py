@@ -47,5 +47,7 @@ def page_format(block_size: int = 16, caps: Capabilities | None = None, *, heads
         NoUsableLayoutError: aiter cannot, or not with this block size; it carries every reason.
     """
     caps = probe_machine() if caps is None else caps
-    layout = select_indexer_layout(caps, Request(heads=heads, page_size=block_size, rows=ROWS))
+    # Its `Indexer` hands "ue8m0" to aiter's `indexer_k_quant_and_cache`, and keys as the rotary embedding leaves them.
+    request = Request(heads=heads, page_size=block_size, rows=ROWS, scale_format="ue8m0", rotated=False)
+    layout = select_indexer_layout(caps, request)
     return replace(layout.format, row_stride=ROW_STRIDE)

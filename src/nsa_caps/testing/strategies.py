@@ -195,7 +195,7 @@ def hosts(draw: DrawFn, folder: Path) -> Host:
 
 @st.composite
 def page_formats(draw: DrawFn) -> PageFormat:
-    """Page formats, one scale a token: flat and tiled, both dialects, every scale format, padded or not."""
+    """Page formats, one scale a token: flat and tiled, both dialects, every scale format, padded and rotated or not."""
     order: Order = draw(st.sampled_from(("flat", "tiles")))
     head_dim = draw(_mostly(128, 64, 192))
     return PageFormat(
@@ -206,6 +206,7 @@ def page_formats(draw: DrawFn) -> PageFormat:
         dialect=draw(st.sampled_from(sorted(FP8_MAX))),
         scale_format=draw(st.sampled_from(("fp32", "ue8m0", "ue8m0_packed"))),
         row_stride=draw(st.sampled_from((0, head_dim + 16))),
+        rotated=draw(st.booleans()),
     )
 
 

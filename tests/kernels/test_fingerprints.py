@@ -1,0 +1,75 @@
+"""Formats that differ in any byte have different fingerprints: the reference writes, and bytes are compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nsa_caps import PageFormat, difference
+from nsa_caps.kernels import reference
+from nsa_caps.pages import FP8_MAX
+from nsa_caps.testing.strategies import page_formats
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+KEYS = torch.randn(300, 256, generator=torch.Generator().manual_seed(13))
+
+
+@cache
+def hadamard(size: int) -> Tensor:
+    """Return Sylvester's matrix, of a size that is a power of two."""
+    if size == 1:
+        return torch.ones(1, 1)
+    half = hadamard(size // 2)
+    return torch.cat((torch.cat((half, half), 1), torch.cat((half, -half), 1))) / 2**0.5
+
+
+@cache
+def written(fmt: PageFormat) -> bytes:
+    """Return what the reference writes of the same keys, into pages of 0xEE, rotated first where the format says so."""
+    keys = KEYS[:, : fmt.head_dim]
+    if fmt.rotated:
+        # A block-diagonal one for the sizes that are no power of two.
+        size = fmt.head_dim & -fmt.head_dim
+        keys = (keys.reshape(-1, size) @ hadamard(size)).reshape(keys.shape)
+    pages = -(-len(keys) // fmt.page_size)
+    cache_of_keys = torch.full((pages, fmt.page_bytes), 0xEE, dtype=torch.uint8)
+    reference.quantise_and_store(cache_of_keys, torch.arange(len(keys)), keys, fmt=fmt)
+    return bytes(cache_of_keys.flatten().tolist())
+
+
+@given(page_formats(), page_formats())
+def test_other_bytes_other_fingerprint(one: PageFormat, other: PageFormat) -> None:
+    """Any two formats: where their bytes differ, their fingerprints do, and `difference` names a field."""
+    if written(one) != written(other):
+        assert one.fingerprint != other.fingerprint
+        assert difference(one, other)
+
+
+@pytest.mark.parametrize("field", ["order", "dialect", "scale_format", "row_stride", "rotated", "page_size"])
+@given(fmt=page_formats(), data=st.data())
+def test_each_field_alone(field: str, fmt: PageFormat, data: st.DataObject) -> None:
+    """A format with one field changed: equal size is not equal bytes, and each is another fingerprint."""
+    fmt = replace(fmt, page_size=-(-fmt.page_size // 16) * 16)
+    values: dict[str, Any] = {
+        "order": ("flat", "tiles"),
+        "dialect": sorted(FP8_MAX),
+        "scale_format": ("fp32", "ue8m0", "ue8m0_packed"),
+        "row_stride": (0, fmt.head_dim + 16),
+        "rotated": (False, True),
+        "page_size": (fmt.page_size, fmt.page_size + 16),
+    }
+    changed = replace(fmt, **{field: data.draw(st.sampled_from(values[field]))})
+    if changed == fmt:
+        assert written(changed) == written(fmt)
+        return
+    assert changed.fingerprint != fmt.fingerprint
+    assert [each.field for each in difference(fmt, changed)][:1] == [field]
+    assert written(changed) != written(fmt)
