@@ -1,6 +1,6 @@
 """Draws the pictures of the docs, from what they show; with `--check`, fails where they differ.
 
-Run as `python docs/pictures.py [--check]`. `fleet.svg` is drawn by `benchmarks/fleet.py`, which measures as well.
+Run as `python docs/pictures.py [--check]`.
 """
 
 from __future__ import annotations

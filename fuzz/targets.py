@@ -191,7 +191,7 @@ def switches(data: bytes, _: Path) -> None:
     for row in SWITCHES:
         switch = resolved[row.name]
         if switch.variable is None:
-            assert (switch.value, switch.raw, switch.source) == (row.default, None, "default")
+            assert (switch.value, switch.raw, switch.source) == (row.default_under(engine), None, "default")
             continue
         assert switch.variable in {reading.variable for reading in row.readings(engine)}
         assert switch.raw == variables[switch.variable]

@@ -25,6 +25,7 @@ from nsa_caps import Capabilities, Host, decide, probe
 from nsa_caps.capabilities.switches import VARIABLES
 from nsa_caps.cli.main import main
 from nsa_caps.testing import lay_out_packages, machine
+from tests.hand import lay_out_nvcc
 from tests.processes import uncounted
 
 if TYPE_CHECKING:
@@ -266,11 +267,20 @@ def test_closed_stdout_is_told() -> None:
 
 def test_a_package_is_supposed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A laptop is asked what DeepGEMM would bring on an H200."""
-    laptop = machine(tmp_path, platform="cuda", archs=["sm_90"], triton="3.6.0")
-    shown = document(capsys, "what-if", "--package", "deep-gemm=2.1.1", host=laptop)
+    laptop = machine(tmp_path, platform="cuda", archs=["sm_90"], torch="2.11.0+cu130", triton="3.6.0")
+    lay_out_nvcc(tmp_path / "root")
+    shown = document(capsys, "what-if", "--package", "deep-gemm=0.1.5", host=laptop)
     assert (shown["before"]["chosen"], shown["decision"]["chosen"]) == ("portable", "deepgemm")
-    assert shown["capabilities"]["deep_gemm"]["version"] == "2.1.1"
-    assert shown["changes"][0]["text"] == "pip install sgl-deep-gemm==2.1.1"
+    assert shown["capabilities"]["deep_gemm"]["version"] == "0.1.5"
+    assert shown["changes"][0]["text"] == "pip install sgl-deep-gemm==0.1.5"
+
+
+def test_a_package_that_does_not_fit_is_no_help(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The index's DeepGEMM is for CUDA 13: beside a torch for CUDA 12 it stays at the portable row."""
+    laptop = machine(tmp_path, platform="cuda", archs=["sm_90"], torch="2.11.0+cu128", triton="3.6.0")
+    lay_out_nvcc(tmp_path / "root")
+    shown = document(capsys, "what-if", "--package", "deep-gemm=0.1.5", host=laptop)
+    assert shown["decision"]["chosen"] == "portable"
 
 
 def test_the_matrix_of_another_aiter(capsys: pytest.CaptureFixture[str], host: Host) -> None:

@@ -101,8 +101,12 @@ def test_pooled_keys_make_the_page_longer(tmp_path: Path) -> None:
     caps = mi300x(tmp_path)
     assert sglang.page_size(index_kpool=4, caps=caps) == 256
     assert sglang.indexer_layout(128, 4, caps=caps).page_size == 32
+    assert sglang.page_size(256, 4, caps=caps) == 256
     with pytest.raises(nsa_caps.RequestError, match="needs a multiple of index_kpool = 4"):
         sglang.page_size(66, 4, caps=caps)
+    for size in (64, 128, 512):
+        with pytest.raises(nsa_caps.RequestError, match="needs 256: 64 index keys a page"):
+            sglang.page_size(size, 4, caps=caps)
     with pytest.raises(nsa_caps.RequestError, match="index_kpool is 0"):
         sglang.page_size(64, 0, caps=caps)
 

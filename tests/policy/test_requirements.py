@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from nsa_caps import ROWS, AotBundle, AotKernel, Capabilities, Device, Package, Request, decide
+from nsa_caps.capabilities.cuda import CudaToolkit, Ptxas
 from nsa_caps.capabilities.records import PLATFORMS
 from nsa_caps.policy.aiter_gates import (
     aot_kernel_name,
@@ -509,3 +510,96 @@ def test_a_variable_that_trims_aiter_bars_every_row_of_it_until_it_is_unset(vari
 def test_a_variable_that_this_aiter_does_not_read_bars_nothing() -> None:
     """AITER_TRITON_ONLY came with 315fb08e; before, it is a name like any other."""
     assert met_rows(amd(generation="a6bb4993", AITER_TRITON_ONLY="1")) == met_rows(amd(generation="a6bb4993"))
+
+
+# --- DeepGEMM and the assembler, read as aiter is
+
+
+def h200(**files: Any) -> Capabilities:
+    """Return an H200 with a whole DeepGEMM for CUDA 12, of whose files some facts are changed."""
+    caps = nvidia("sm_90")
+    assert caps.deep_gemm_files is not None
+    return caps.replace(deep_gemm_files=replace(caps.deep_gemm_files, **files))
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ({}, None),
+        ({"kernels": None}, "deepgemm.unknown"),
+        ({"kernels": ()}, "deepgemm.no-paged-logits"),
+        ({"kernels": ("sm100",)}, "deepgemm.arch"),
+        ({"cuda": 13}, "deepgemm.cuda"),
+        ({"cuda": None}, "deepgemm.unknown"),
+        ({"lacks": ("tvm_ffi",)}, "deepgemm.lacks"),
+        ({"lacks": None}, "deepgemm.unknown"),
+        ({"nvcc": "13.1"}, "deepgemm.nvcc"),
+    ],
+)
+def test_a_deep_gemm_that_is_there_has_to_be_one_that_runs(files: dict[str, Any], code: str | None) -> None:
+    """Every fact of its files bars the row for itself; the portable row is next."""
+    caps = h200(**files)
+    if code == "deepgemm.nvcc":
+        caps = caps.replace(cuda_toolkit=CudaToolkit(home="/cuda", source="CUDA_HOME", nvcc=True, release="12.9"))
+    assert codes(decide(caps), "deepgemm") == ([] if code is None else [code])
+    assert decide(caps).chosen == ("deepgemm" if code is None else "portable")
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "verdict"),
+    [
+        (None, "unknown"),
+        (CudaToolkit(home=None, source="no CUDA_HOME"), "unmet"),
+        (CudaToolkit(home="/cuda", source="CUDA_HOME", nvcc=False), "unmet"),
+        (CudaToolkit(home="/cuda", source="CUDA_HOME", nvcc=True), "met"),
+        (CudaToolkit(home="/cuda", source="CUDA_HOME", nvcc=True, release="11.8"), "unmet"),
+        (CudaToolkit(home="/cuda", source="CUDA_HOME", nvcc=True, release="12.3"), "met"),
+    ],
+)
+def test_deep_gemm_compiles_with_the_toolkit_that_it_finds(toolkit: CudaToolkit | None, verdict: str) -> None:
+    """Its import asserts one, its first call runs nvcc, which is to be of 12.3 or later."""
+    decision = decide(h200().replace(cuda_toolkit=toolkit))
+    assert decision.verdict("deepgemm").verdict == verdict
+
+
+def test_the_fix_of_a_deep_gemm_fits_the_torch() -> None:
+    """The public index's wheels are for CUDA 13: beside a torch for CUDA 12 none of them is a fix."""
+    lacking = h200(kernels=()).replace(build="13.0")
+    (change,) = reason(decide(lacking), "deepgemm", "deepgemm.no-paged-logits").changes
+    assert change.text == 'pip install "sgl-deep-gemm>=0.1.5"'
+    (change,) = reason(decide(lacking.replace(build="12.8")), "deepgemm", "deepgemm.no-paged-logits").changes
+    assert change.kind == "advice"
+    assert "build DeepGEMM for CUDA 12.8" in change.text
+
+
+@pytest.mark.parametrize("arch", ["sm_90", "sm_100", "sm_103", "sm_120"])
+@pytest.mark.parametrize("version", ["0.1.2", "0.1.5.post1", None])
+@pytest.mark.parametrize("heads", [8, 16, 24, 32, 64, 128])
+def test_fewer_heads_where_deep_gemm_takes_them(arch: str, version: str | None, heads: int) -> None:
+    """0.1.5 checks for 8 and 16 as well, but on Hopper; older ones take 32 and 64 alone."""
+    package = Package("deep_gemm", "found", version, "sgl-deep-gemm")
+    decision = decide(nvidia(arch, triton="3.8.0").replace(deep_gemm=package), Request(heads=heads))
+    takes = heads in (32, 64) or (heads in (8, 16) and version == "0.1.5.post1" and arch != "sm_90")
+    assert codes(decision, "deepgemm") == ([] if takes else ["request.shape-unproven"])
+
+
+@pytest.mark.parametrize(
+    ("arch", "triton", "variable", "release", "code"),
+    [
+        ("sm_103", "3.6.0", "TRITON_PTXAS_BLACKWELL_PATH", "12.8", "triton.ptxas"),
+        ("sm_103", "3.6.0", "TRITON_PTXAS_BLACKWELL_PATH", "12.9", None),
+        ("sm_103", "3.6.0", "TRITON_PTXAS_PATH", "12.8", None),
+        ("sm_103", "3.6.0", "TRITON_PTXAS_BLACKWELL_PATH", None, "triton.ptxas-unknown"),
+        ("sm_90", "3.6.0", "TRITON_PTXAS_PATH", "12.8", None),
+        ("sm_90", "3.4.0", "TRITON_PTXAS_PATH", "13.0", "triton.ptxas"),
+    ],
+)
+def test_the_assembler_that_a_variable_names(
+    arch: str, triton: str, variable: str, release: str | None, code: str | None
+) -> None:
+    """VLLM's images point Triton at a ptxas that does not know a B300; unset, Triton takes its own."""
+    tool = Ptxas(variable=variable, path="/usr/local/cuda/bin/ptxas", present=True, release=release)
+    decision = decide(nvidia(arch, triton=triton).replace(ptxas=(tool,)))
+    assert codes(decision, "portable") == ([] if code is None else [code])
+    if code is not None:
+        assert reason(decision, "portable", code).changes[0].text.startswith(f"unset {variable}")

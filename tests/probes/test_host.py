@@ -199,3 +199,16 @@ def test_a_module_without_a_file_is_looked_up(tmp_path: Path) -> None:
 def test_nothing_is_found_as_none() -> None:
     """A package that is nowhere is None."""
     assert host().find_package("torch") is None
+
+
+@pytest.mark.parametrize("before", [0, 10, 2**20 - 30, 2**20 - 20, 2**20 - 5, 2**20, 2**20 + 7, 2**21 - 20])
+def test_what_stands_behind_a_marker_in_a_compiled_file(tmp_path: Path, before: int) -> None:
+    """A file is searched by the piece: a marker across two pieces, or at the very end, is found."""
+    path = tmp_path / "_C.so"
+    path.write_bytes(b"\0" * before + b"libcudart.so.13\0and more than sixteen")
+    assert host().texts_after(str(path), b"none", b"libcudart.so.") == (None, "13\0and more than")
+    path.write_bytes(b"\0" * before + b"libcudart.so.13")
+    assert host().texts_after(str(path), b"libcudart.so.") == ("13",)
+    path.write_bytes(b"")
+    assert host().texts_after(str(path), b"libcudart.so.") == (None,)
+    assert host().texts_after(str(tmp_path / "none.so"), b"a", b"b") == (None, None)

@@ -28,6 +28,8 @@ from nsa_caps import (
     select_indexer_layout,
 )
 from nsa_caps.archs import Dialect
+from nsa_caps.capabilities.cuda import CudaToolkit, DeepGemmFiles, Ptxas
+from nsa_caps.capabilities.devices import Hidden
 from nsa_caps.capabilities.records import SCHEMA_VERSION, AiterSource
 from nsa_caps.cli.main import main
 from nsa_caps.pages import Order, ScaleFormat
@@ -104,7 +106,13 @@ def as_schema(hint: Any) -> Any:
     return {"type": {str: "string", bool: "boolean", int: "integer"}[hint]}
 
 
-@pytest.mark.parametrize("record", [Capabilities, Package, Device, Switch, AiterSource, AotBundle, AotKernel, Note])
+@pytest.mark.parametrize(
+    "record",
+    [
+        *(Capabilities, Package, Device, Switch, AiterSource, AotBundle, AotKernel, Note),
+        *(Hidden, DeepGemmFiles, CudaToolkit, Ptxas),
+    ],
+)
 def test_the_schema_of_capabilities_is_that_of_the_records(record: type) -> None:
     """Every record's fields, their order and their types are in the schema as the annotations have them."""
     written = CAPABILITIES if record is Capabilities else CAPABILITIES["$defs"][record.__name__]

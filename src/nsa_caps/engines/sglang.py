@@ -153,15 +153,19 @@ def page_size(user_page_size: int | None = None, index_kpool: int = 1, *, caps: 
 
     Raises:
         NoUsableLayoutError: as `indexer_layout` raises it, before a cache is allocated.
-        RequestError: the page size is no multiple of `index_kpool`.
+        RequestError: the page size is no multiple of `index_kpool`, or with pooled keys not 64 of them.
     """
     try:
-        return indexer_layout(user_page_size, index_kpool, caps=caps).model_page_size
+        layout = indexer_layout(user_page_size, index_kpool, caps=caps)
     except NoUsableLayoutError as error:
         own = own_path(error.decision.caps)
         if own is None:
             raise
         return own.page_size * index_kpool if user_page_size is None else user_page_size
+    # `dsa_indexer_kpool` asserts it at the first decode.
+    if index_kpool > 1 and layout.page_size != 64:
+        raise RequestError(f"page_size is {user_page_size}, needs {64 * index_kpool}: 64 index keys a page")
+    return layout.model_page_size
 
 
 def gather(

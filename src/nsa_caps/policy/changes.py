@@ -177,6 +177,11 @@ def _with_package(caps: Capabilities, change: Change) -> Capabilities:
     """Return the machine with a package; torch's builds name their platform in the version: 2.9.1+rocm7.0."""
     version = (change.value or "").partition("==")[2] or None
     caps = caps.replace(**{change.name: _installed(getattr(caps, change.name), version)})
+    if change.name == "deep_gemm":
+        known, told = base_version(version), _INDEX_DEEP_GEMM
+        # Kernels for sm_120 came with 0.1.5.
+        older = known is not None and known.release < (0, 1, 5)
+        return caps.replace(deep_gemm_files=replace(told, kernels=("sm90", "sm100")) if older else told)
     built = _BUILT.fullmatch((version or "").partition("+")[2])
     if change.name != "torch" or built is None:
         return caps

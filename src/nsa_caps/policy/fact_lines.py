@@ -13,6 +13,7 @@ from nsa_caps.capabilities.system import system_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nsa_caps.capabilities.cuda import DeepGemmFiles
     from nsa_caps.capabilities.records import Capabilities, Device, Package, Switch
     from nsa_caps.capabilities.system import System
     from nsa_caps.policy.request import Request
@@ -47,6 +48,8 @@ def _facts(caps: Capabilities, request: Request) -> Iterator[tuple[str, str, str
     for package in packages:
         if package.state != "missing":
             yield package.name, _version(package), package.source or package.location
+            if package.name == "deep_gemm" and caps.deep_gemm_files is not None:
+                yield "built for", *_built_for(caps.deep_gemm_files)
     missing = [package.name for package in packages if package.state == "missing"]
     if missing:
         yield "missing", ", ".join(missing), None
@@ -84,6 +87,14 @@ def _system_facts(system: System) -> Iterator[tuple[str, str, str | None]]:
 def _version(package: Package) -> str:
     version = package.version or "of unknown version"
     return version if package.state == "found" else f"{version}, {package.state}"
+
+
+def _built_for(files: DeepGemmFiles) -> tuple[str, str]:
+    """Return what a DeepGEMM was built for: whose libraries its extension asks for, and the GPUs of its headers."""
+    cuda = "CUDA not known" if files.cuda is None else f"CUDA {files.cuda}"
+    if files.kernels is None:
+        return cuda, "kernels not known"
+    return cuda, f"paged logits for {', '.join(files.kernels)}" if files.kernels else "no paged logits"
 
 
 def _value(switch: Switch) -> str:

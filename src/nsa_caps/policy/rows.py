@@ -161,7 +161,7 @@ ROWS: tuple[Row, ...] = (
             gpu.triton_compiles,
             gpu.ptxas_knows,
             need.vector_shape,
-            need.head_counts(32, 64),
+            deep_gemm.heads_taken,
             need.page_sizes("64", lambda size: size == 64, 64),
         ),
     ),

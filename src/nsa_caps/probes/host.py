@@ -27,7 +27,7 @@ EDITABLE = "__editable___"
 # The largest file that a probe asks for is a kernel module of 81 kB (aiter at 04907edc).
 _LARGEST_FILE = 2 * 1024 * 1024
 # A compiled file that is searched and not read: ptxas has 52 MB, vLLM's DeepGEMM 29 MB.
-_LARGEST_SEARCHED = 512 * 1024 * 1024
+_LARGEST_SEARCHED, _PIECE = 512 * 1024 * 1024, 1024 * 1024
 # Windows has neither, nor the pipes and forks that they are for.
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -120,27 +120,34 @@ class Host:
     def texts_after(self, path: str, *markers: bytes) -> tuple[str | None, ...]:
         """Return the 16 bytes behind each marker in a compiled file, as ASCII; None: no such file, or no such marker.
 
-        The file is mapped and searched, never executed.
+        The file is searched by the piece, so that one which shrinks meanwhile does no harm, and never executed.
 
         Raises:
             UnreadableError: the file is there, but is no regular file, is larger than 512 MiB or may not be read.
         """
-        from mmap import ACCESS_READ, mmap  # noqa: PLC0415 few machines have a file to be searched
-
+        found: dict[bytes, bytes] = {}
+        overlap = max(map(len, markers)) + 16
         try:
             with _open_regular(path, _LARGEST_SEARCHED) as stream:
-                if not os.fstat(stream.fileno()).st_size:
-                    return (None,) * len(markers)
-                with mmap(stream.fileno(), 0, access=ACCESS_READ) as data:
-                    ends = [(data.find(marker), len(marker)) for marker in markers]
-                    found = [None if at < 0 else data[at + size : at + size + 16] for at, size in ends]
+                rest = b""
+                is_last = False
+                while len(found) < len(markers) and not is_last:
+                    piece = stream.read(_PIECE)
+                    is_last = len(piece) < _PIECE
+                    data = rest + piece
+                    for marker in set(markers) - set(found):
+                        at = data.find(marker)
+                        # One at the end of a piece is looked for again, with what follows.
+                        if at >= 0 and (is_last or at + overlap <= len(data)):
+                            found[marker] = data[at + len(marker) : at + len(marker) + 16]
+                    rest = data[-2 * overlap :]
         except (FileNotFoundError, NotADirectoryError):
             return (None,) * len(markers)
         except UnreadableError:
             raise
         except (OSError, ValueError) as error:
             raise UnreadableError(path, _why(error)) from error
-        return tuple(None if text is None else text.decode("ascii", "replace") for text in found)
+        return tuple(found[marker].decode("ascii", "replace") if marker in found else None for marker in markers)
 
     def may_open(self, path: str) -> bool:
         """Return whether this process may read and write a file that is there, by its permissions; it is not opened."""

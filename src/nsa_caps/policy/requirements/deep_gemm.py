@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.policy.request import Request
 
-__all__ = ["arch_has_kernel", "cuda_same", "imports", "installed", "nvcc_compiles", "toolkit_found"]
+__all__ = [
+    "arch_has_kernel",
+    "cuda_same",
+    "heads_taken",
+    "imports",
+    "installed",
+    "nvcc_compiles",
+    "toolkit_found",
+]
 
 # Every wheel of the public index that was read (0.0.1 to 0.2.5) asks for the libraries of CUDA 13.
 _INDEX_CUDA = 13
@@ -196,3 +204,24 @@ def _least_nvcc(caps: Capabilities) -> str:
     ours = [ARCHS[arch].ptxas for arch in caps.archs or () if arch in ARCHS]
     known = {text: version for text in (told, "12.3", *ours) if (version := base_version(text)) is not None}
     return str(max(known, key=lambda text: known[text]))
+
+
+def heads_taken(caps: Capabilities, request: Request) -> Reason | None:
+    """Need a number of heads that DeepGEMM's paged kernel takes, by the checks in the extensions that were read.
+
+    SGLang pads to 32 since 0.5.17, but the keys of a prefill alone: its paged call hands over as many as the model has.
+    """
+    if request.heads in (32, 64):
+        return None
+    release = base_version(caps.deep_gemm.version) if caps.deep_gemm.distribution == "sgl-deep-gemm" else None
+    is_new = release is not None and release.release >= (0, 1, 5)
+    archs = caps.archs or ()
+    if request.heads in (8, 16) and is_new and archs and all(arch.startswith(("sm_10", "sm_12")) for arch in archs):
+        return None
+    return Reason(
+        "request.shape-unproven",
+        "unknown",
+        observed=f"{request.heads} heads",
+        required="32 or 64 heads; 8 or 16 on sm_10x and sm_12x with sgl-deep-gemm >= 0.1.5",
+        source="the request",
+    )
