@@ -97,10 +97,10 @@ def test_a_page_size_that_nothing_takes_is_refused(tmp_path: Path) -> None:
 
 
 def test_pooled_keys_make_the_page_longer(tmp_path: Path) -> None:
-    """With four tokens an index key, a page of 64 keys holds 256 tokens, also where the user gives them."""
+    """With four tokens an index key a page of 64 keys holds 256 tokens; SGLang's pools of them take no other."""
     caps = mi300x(tmp_path)
     assert sglang.page_size(index_kpool=4, caps=caps) == 256
-    assert sglang.indexer_layout(128, 4, caps=caps).page_size == 32
+    assert sglang.indexer_layout(256, 4, caps=caps).page_size == 64
     assert sglang.page_size(256, 4, caps=caps) == 256
     with pytest.raises(nsa_caps.RequestError, match="needs a multiple of index_kpool = 4"):
         sglang.page_size(66, 4, caps=caps)
@@ -253,7 +253,7 @@ def test_installing_replaces_every_copy_of_the_gate(tmp_path: Path, home: str) -
     assert (layout.row, layout.preshuffle) == ("aiter-token", False)
     modules = sglang_modules(home, answer=True)
     before = snapshot(modules)
-    replaced = sglang.install(layout, modules=modules)
+    replaced = sglang.install(layout, model=sglang.IndexerModel(), modules=modules)
     changed = {key for key, value in snapshot(modules).items() if value is not before[key]}
     indexer, accessor = "sglang.srt.layers.attention.dsa.dsa_indexer", "sglang.kernels.ops.kvcache.dsa_index_k_cache"
     assert changed == {

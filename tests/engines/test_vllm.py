@@ -28,14 +28,12 @@ def caps(folder: Path, **described: Any) -> nsa_caps.Capabilities:
     [
         ({"archs": ["gfx942"], "aiter": "a6bb4993", "environ": ON}, [*TILED, 1]),
         ({"archs": ["gfx950"], "aiter": "04907edc", "environ": ON}, [*TILED, 1]),
-        # aiter not asked for, its cache kernels of before aiter#2879, Triton below 3.5: flat, so one token a block.
-        ({"archs": ["gfx942"], "aiter": "a6bb4993"}, [1]),
+        # Its cache kernels of before aiter#2879, Triton below 3.5: flat, so one token a block.
         ({"archs": ["gfx942"], "aiter": "a1bdcec9", "environ": ON}, [1]),
         ({"archs": ["gfx942"], "aiter": "a6bb4993", "triton": "3.4.0", "environ": ON}, [1]),
-        # vLLM scores with plain torch there.
-        ({"archs": ["gfx942"]}, [1]),
-        # aiter's tiles would run, but vLLM has another kernel for this GPU.
-        ({"archs": ["gfx1250"], "aiter": "861b4c93", "triton": "3.7.0", "environ": ON}, [1]),
+        # vLLM scores with plain torch there, and nowhere else on ROCm.
+        ({"archs": ["gfx950"]}, [1]),
+        ({"archs": ["gfx1151"], "aiter": "a6bb4993"}, [1]),
         ({"platform": "cuda", "archs": ["sm_90"], "deep_gemm": "2.1.1"}, [64]),
     ],
 )
@@ -64,6 +62,25 @@ def test_a_manager_that_nothing_divides_is_told_what_to_give(tmp_path: Path) -> 
     """On CUDA vLLM's default of 16 fits no kernel (vllm#48286)."""
     with pytest.raises(nsa_caps.RequestError, match="give --block-size 64"):
         vllm.preferred_kernel_block_size(16, caps(tmp_path, platform="cuda", archs=["sm_90"], deep_gemm="2.1.1"))
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"archs": ["gfx942"]},
+        {"archs": ["gfx942"], "aiter": "a6bb4993"},
+        {"archs": ["gfx90a"]},
+        {"archs": ["gfx1201"]},
+        # aiter's tiles would run, but vLLM has another kernel for this GPU.
+        {"archs": ["gfx1250"], "aiter": "861b4c93", "triton": "3.7.0", "environ": ON},
+    ],
+)
+def test_where_forward_hip_raises(tmp_path: Path, described: dict[str, Any]) -> None:
+    """VLLM goes on without aiter on gfx950 and gfx11 alone; elsewhere our kernels are the way."""
+    machine_caps = caps(tmp_path, **described)
+    with pytest.raises(nsa_caps.NoUsableLayoutError):
+        vllm.get_supported_kernel_block_sizes(machine_caps)
+    assert vllm.layouts(machine_caps, kernels=True)[64].row == "portable" or described["archs"] == ["gfx1250"]
 
 
 def test_where_vllm_can_run_nothing(tmp_path: Path) -> None:

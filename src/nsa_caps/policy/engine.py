@@ -79,7 +79,9 @@ def decide_for_engine(
             if decision.chosen is not None:
                 names = tuple(each.row for each in allowed if size in _sizes(each, request))
                 return decide(caps, replace(request, rows=names, page_size=size), rows)
-    return _nothing(decide(caps, request, rows), kernels=kernels)
+    # A fix is looked for among these alone.
+    names = tuple(dict.fromkeys(row.row for row in allowed or ENGINE_TABLE[caps.engine].rows or ()))
+    return _nothing(decide(caps, replace(request, rows=names), rows), kernels=kernels)
 
 
 def _sizes(row: EngineRow, request: Request) -> tuple[int | None, ...]:
@@ -90,11 +92,12 @@ def _sizes(row: EngineRow, request: Request) -> tuple[int | None, ...]:
 
 
 def _nothing(decision: Decision, *, kernels: bool) -> Decision:
-    """Return the decision with every row refused: those that are met are none of the engine's here."""
+    """Return the decision with every row refused: those that the engine has elsewhere by what it would take."""
     caps, request = decision.caps, decision.request
+    known = {row.row for row in ENGINE_TABLE[caps.engine].rows or () if caps.platform in row.platforms}
     verdicts = tuple(
         replace(each, verdict="unmet", reasons=(_not_run(each.row, caps, request, kernels=kernels),))
-        if each.verdict == "met"
+        if each.verdict == "met" or (each.row in known and each.row not in (request.rows or ()))
         else each
         for each in decision.verdicts
     )

@@ -1,7 +1,4 @@
-"""vLLM's indexer of DeepSeek-V3.2 and GLM-5 (0.33.0): its kernel block sizes, and how the keys of each lie.
-
-vLLM runs kernels of its own on these pages; what is decided here is the bytes. Nothing of vLLM is imported.
-"""
+"""What vLLM is told: its kernel block sizes, and how the keys of each lie. Nothing of vLLM is imported."""
 
 from __future__ import annotations
 
@@ -10,10 +7,11 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nsa_caps.archs import ARCHS
+from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.own_path import own_path
 from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
 from nsa_caps.policy.decision import decide
+from nsa_caps.policy.engine import decide_for_engine, engine_rows
 from nsa_caps.policy.request import Request, RequestError
 from nsa_caps.probes.deep_gemm import bundled_deep_gemm
 from nsa_caps.probes.probe import probe
@@ -29,24 +27,19 @@ __all__ = [
     "BLOCK_SIZES",
     "bundled_deep_gemm",
     "get_supported_kernel_block_sizes",
+    "indexer_layout",
     "layouts",
     "preferred_kernel_block_size",
     "probe_machine",
     "rows",
 ]
 
-BLOCK_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {
-        "aiter-preshuffle": (64, 128, 256, 512, 32, 16),
-        "deepgemm": (64,),
-        "aiter-token": (1,),
-        "reference": (1,),
-    }
-)
-"""The rows that vLLM can run and the kernel block sizes of each, best first; read in 0.33.0, see `rows`."""
+_TABLE = ENGINE_TABLE["vllm"].rows or ()
 
-# Only there does vLLM call aiter's kernel that reads tiles; other GPUs get its first stage alone, which reads none.
-_TILE_ARCHS = frozenset(arch.name for arch in ARCHS.values() if arch.mfma is not None)
+BLOCK_SIZES: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {row.row: row.page_sizes for row in _TABLE if not row.kernels}
+)
+"""The rows that vLLM can run as it is and the kernel block sizes of each, best first; read in 0.33.0, see `rows`."""
 
 
 def probe_machine(host: Host | None = None) -> Capabilities:
@@ -64,33 +57,58 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
     os.register_at_fork(after_in_child=_this_machine.cache_clear)
 
 
-def rows(caps: Capabilities) -> tuple[str, ...]:
+def rows(caps: Capabilities, *, kernels: bool = False) -> tuple[str, ...]:
     """Return the rows that vLLM can run on a machine, best first.
 
     On ROCm its store writes tiles into every block above 1 and flat keys into blocks of 1, so that `aiter-flat` and
-    `portable` have no way in. Without aiter it scores with plain torch, which reads flat keys: `reference`, in blocks
-    of 1 only, as larger ones hold tiles all the same (vllm#52109 is of that kind). Elsewhere there is DeepGEMM alone.
+    `portable` need this library's kernels in it. Without aiter it goes on on gfx950 and gfx11 alone, where it scores
+    with plain torch, which reads flat keys: `reference`, in blocks of 1 only, as larger ones hold tiles all the same
+    (vllm#52109 is of that kind). Elsewhere there is DeepGEMM.
+
+    Args:
+        caps: the machine, from `probe_machine`.
+        kernels: with this library's kernels in it.
     """
-    tiles = set(caps.archs or ()) <= _TILE_ARCHS
-    barred = {"aiter-preshuffle": not tiles, "reference": caps.platform != "rocm"}
-    return tuple(row for row in BLOCK_SIZES if not barred.get(row, False))
+    return tuple(row.row for row in engine_rows(caps, kernels=kernels) or ())
 
 
-def layouts(caps: Capabilities | None = None, *, heads: int = 64) -> dict[int, IndexerLayout]:
+def layouts(caps: Capabilities | None = None, *, heads: int = 64, kernels: bool = False) -> dict[int, IndexerLayout]:
     """Return the layout of every kernel block size that works, best first; nothing where none does.
 
     Args:
         caps: the machine, from `probe_machine`; None: this one, asked once.
         heads: the model's `index_n_heads`.
+        kernels: as in `rows`.
     """
     caps = _this_machine() if caps is None else caps
     found: dict[int, IndexerLayout] = {}
-    for row in rows(caps):
-        for size in BLOCK_SIZES[row]:
-            request = Request(heads=heads, page_size=size, rows=(row,))
+    for row in engine_rows(caps, kernels=kernels) or ():
+        for size in row.page_sizes:
+            request = Request(heads=heads, page_size=size, rows=(row.row,))
             if size not in found and decide(caps, request).chosen is not None:
                 found[size] = select_indexer_layout(caps, request)
     return found
+
+
+def indexer_layout(
+    caps: Capabilities | None = None, *, heads: int = 64, page_size: int | None = None, kernels: bool = False
+) -> IndexerLayout:
+    """Return the best layout that vLLM can run.
+
+    Args:
+        caps: as in `layouts`.
+        heads: as in `layouts`.
+        page_size: kernel block size, where the user gave one.
+        kernels: as in `rows`.
+
+    Raises:
+        NoUsableLayoutError: vLLM can run nothing here; it carries every reason.
+    """
+    caps = _this_machine() if caps is None else caps
+    decision = decide_for_engine(caps, Request(heads=heads, page_size=page_size), kernels=kernels)
+    if decision.chosen is None:
+        raise NoUsableLayoutError(decision)
+    return select_indexer_layout(caps, decision.request)
 
 
 def get_supported_kernel_block_sizes(caps: Capabilities | None = None, *, heads: int = 64) -> list[int]:
@@ -109,7 +127,7 @@ def get_supported_kernel_block_sizes(caps: Capabilities | None = None, *, heads:
         return [own.page_size]
     sizes = list(layouts(caps, heads=heads))
     if not sizes:
-        raise NoUsableLayoutError(decide(caps, Request(heads=heads, rows=rows(caps))))
+        raise NoUsableLayoutError(decide_for_engine(caps, Request(heads=heads)))
     return sizes
 
 
