@@ -1,0 +1,76 @@
+"""The engines' real indexers, driven on a CPU whose SGLang says HIP, with this library's kernels in them.
+
+Needs `--wheels`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+import nsa_caps
+from nsa_caps.engines import sglang
+from nsa_caps.testing import machine
+from tests.downstream import real_sglang
+from tests.downstream.toy import RaggedLayout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.downstream.wheels import Wheel
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_installed() -> Iterator[None]:
+    torch.manual_seed(0)
+    torch.compiler.set_stance("force_eager")
+    yield
+    torch.compiler.set_stance("default")
+    sglang.uninstall({})
+
+
+def layout_on(folder: Path, arch: str, **described: Any) -> Any:
+    """Return SGLang's layout for a GPU with our kernels, its kernels plain torch's, as there is no such GPU here."""
+    caps = nsa_caps.probe(machine(folder, archs=[arch], triton="3.7.0", **described), engine="sglang")
+    layout = sglang.indexer_layout(caps=caps, kernels=True)
+    return layout, RaggedLayout(replace(layout, row="reference", logits_options={}))
+
+
+@pytest.mark.parametrize("version", ["0.5.17", "0.5.21", "0.5.23"])
+@pytest.mark.parametrize(("arch", "heads"), [("gfx942", 64), ("gfx90a", 32), ("gfx1151", 64)])
+def test_sglangs_indexer_chooses_what_the_oracle_does(
+    sglangs: list[Wheel], tmp_path: Path, version: str, arch: str, heads: int
+) -> None:
+    """Prefill, chunked prefill, decode and MTP on flat pages of 64 without aiter, where SGLang alone has no way."""
+    wheel = next((each for each in sglangs if each.version == version), None)
+    if wheel is None:
+        pytest.skip(f"no wheel of SGLang {version} is there")
+    layout, runs = layout_on(tmp_path / "machine", arch)
+    assert (layout.row, layout.page_size) == ("portable", 64)
+    fnuz = arch == "gfx942"
+    box = real_sglang.sandbox(wheel, tmp_path / "wheel", hip=True, fnuz=fnuz)
+    real_sglang.load(box)
+    replaced = sglang.install(layout, kernels=True, modules=box.modules)
+    for each in replaced:
+        _run_by(each, runs)
+    driver = real_sglang.Driver(box, 64, heads=heads, device=torch.device("cpu"), fnuz=fnuz)
+    real_sglang.drive(driver, on_cpu=True)
+
+
+def _run_by(replacement: Any, runs: Any) -> None:
+    """Let a replaced call run on another layout's kernels of the same bytes."""
+    after = replacement.after
+    after = getattr(after, "__func__", after)
+    if "layout" in getattr(after, "keywords", {}):
+        after.keywords["layout"] = runs
+    owner = getattr(after, "__self__", None)
+    if owner is not None and hasattr(owner, "_layout"):
+        owner._layout = runs  # noqa: SLF001 the test's own way in
+    if type(after).__name__ == "ModuleType" or hasattr(after, "fp8_mqa_logits"):
+        after.fp8_mqa_logits.__self__._layout = runs  # noqa: SLF001 likewise
