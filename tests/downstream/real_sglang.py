@@ -32,6 +32,7 @@ ACCESSORS = (
 QUANTISERS = ("sglang.kernels.ops.quantization.act_quant_triton", "sglang.kernels.ops.attention.dsa.triton_kernel")
 TILELANG = ("sglang.kernels.ops.quantization.act_quant_tilelang", "sglang.kernels.ops.attention.dsa.tilelang_kernel")
 FP8 = ("sglang.kernels.ops.quantization.fp8_kernel",)
+RUNNER = "sglang.srt.model_executor.runner_backend_utils"
 TOPK = 32
 
 
@@ -51,7 +52,7 @@ def sandbox(wheel: Wheel, folder: Path, *, hip: bool, fnuz: bool) -> Sandbox:
     )
     kernel = SimpleNamespace(dsa_paged_mqa_logits_backend="auto", enable_dsa_fused_indexer=False)
     schedule = SimpleNamespace(enable_dsa_prefill_context_parallel=False)
-    context = {
+    context: dict[str, object] = {
         "get_parallel": lambda: parallel,
         "get_exec": lambda: SimpleNamespace(kernel=kernel),
         "get_server_args": lambda: SimpleNamespace(pp_size=1, dsa_paged_mqa_logits_backend="auto"),

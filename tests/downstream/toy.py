@@ -57,7 +57,7 @@ def turn(positions: Tensor, x: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     speed = 10000 ** (-torch.arange(half, device=x.device) / half)
     angle = positions.to(torch.float32).view(-1, *[1] * (x.dim() - 1)) * speed
-    first, second = x.float().split(half, dim=-1)
+    first, second = x.float()[..., :half], x.float()[..., half:]
     turned = torch.cat([first * angle.cos() - second * angle.sin(), second * angle.cos() + first * angle.sin()], -1)
     return turned.to(x.dtype)
 
@@ -118,7 +118,8 @@ class Weights:
         q8, q_scale = quantised(q, dtype, powers_of_two=powers_of_two)
         gate = self.gate(request.hidden[query : query + 1])[0].double() * self.heads**-0.5 * DIM**-0.5
         products = torch.relu(torch.einsum("hd,td->ht", q8[0], k8))
-        return (products * (gate[0] * q_scale[0]).unsqueeze(1)).sum(0) * k_scale
+        scores: Tensor = (products * (gate[0] * q_scale[0]).unsqueeze(1)).sum(0) * k_scale
+        return scores
 
 
 def check_chosen(chosen: Tensor, scores: Tensor, topk: int) -> None:
