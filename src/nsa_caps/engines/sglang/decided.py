@@ -98,12 +98,16 @@ def page_size(user_page_size: int | None = None, index_kpool: int = 1, *, caps: 
 
     Raises:
         NoUsableLayoutError: as `indexer_layout` raises it, before a cache is allocated.
-        RequestError: the page size is no multiple of `index_kpool`.
+        RequestError: the page size is no multiple of `index_kpool`, or with pooled keys not 64 of them.
     """
     try:
         return indexer_layout(user_page_size, index_kpool, caps=caps).model_page_size
     except NoUsableLayoutError as error:
         own = own_path(error.decision.caps)
+        if own is None and index_kpool > 1 and user_page_size not in (None, 64 * index_kpool):
+            # `dsa_indexer_kpool` asserts it at the first decode.
+            needed = f"{64 * index_kpool}: 64 index keys a page"
+            raise RequestError(f"page_size is {user_page_size}, needs {needed}") from error
         if own is None:
             raise
         return own.page_size * index_kpool if user_page_size is None else user_page_size
