@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from nsa_caps.kernels import reference
+from nsa_caps.kernels import reference, reference_logits
 from nsa_caps.kernels.arguments import KernelArgumentError, page_view
+from nsa_caps.kernels.portable import logits as portable_logits
 from nsa_caps.kernels.portable import store_gather as portable
 from nsa_caps.pages import PageFormat
 
@@ -249,3 +250,108 @@ def test_nothing_to_do_is_no_error(kernels: ModuleType) -> None:
     none = torch.zeros(0, dtype=torch.int64)
     kernels.store(nothing, none, torch.zeros((0, 128), dtype=torch.uint8), torch.zeros(0), fmt=FMT, checked=True)
     kernels.quantise_and_store(nothing, none, torch.zeros((0, 128), dtype=torch.bfloat16), fmt=FMT, checked=True)
+
+
+# --- What is defined for all rows alike
+
+
+def logits_call(**changes: Any) -> tuple[Any, ...]:
+    """The arguments of logits, all right but for the changes."""
+    right = {
+        "q": torch.zeros((2, 1, 32, 128)).to(torch.float8_e4m3fn),
+        "cache": torch.zeros((5, 8448), dtype=torch.uint8),
+        "weights": torch.zeros((2, 32)),
+        "context_lens": torch.tensor([4, 70], dtype=torch.int32),
+        "page_table": torch.tensor([[0, -1], [1, 2]], dtype=torch.int32),
+        "max_model_len": 128,
+    }
+    return tuple((right | changes).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "observed"),
+    [
+        ("q", None, "NoneType"),
+        ("weights", [1.0], "list"),
+        ("context_lens", None, "NoneType"),
+        ("page_table", "table", "str"),
+        ("max_model_len", 2**33, "8589934592"),
+        ("max_model_len", True, "True"),
+    ],
+)
+@pytest.mark.parametrize("kernels", [reference_logits, portable_logits], ids=["reference", "portable"])
+def test_what_is_no_argument_of_logits_is_named(kernels: ModuleType, name: str, value: object, observed: str) -> None:
+    """Whatever comes in place of a tensor or a number is told by its argument's own name."""
+    with pytest.raises(KernelArgumentError, match=f"{name}: got .*{observed}") as raised:
+        kernels.logits(*logits_call(**{name: value}), fmt=FMT)
+    assert raised.value.argument == name
+
+
+@pytest.mark.parametrize("kernels", [reference_logits, portable_logits], ids=["reference", "portable"])
+@pytest.mark.parametrize("step", [0, 100])
+def test_rows_of_logits_that_overlap_are_refused(kernels: ModuleType, step: int) -> None:
+    """Of rows that share memory whichever is written last would stand in both."""
+    out = torch.as_strided(torch.zeros(400), (2, 128), (step, 1))
+    with pytest.raises(KernelArgumentError, match=f"out: got rows {step} apart"):
+        kernels.logits(*logits_call(), fmt=FMT, out=out)
+
+
+@pytest.mark.parametrize("kernels", [reference, portable])
+def test_pages_that_overlap_are_not_written(kernels: ModuleType) -> None:
+    """A cache whose pages share memory can be read, not stored into."""
+    cache = torch.zeros((1, 8448), dtype=torch.uint8).expand(5, 8448)
+    kernels.gather(**gather_call(cache=cache))
+    with pytest.raises(KernelArgumentError, match="cache: got pages 0 bytes apart"):
+        kernels.store(**store_call(cache=cache))
+    with pytest.raises(KernelArgumentError, match="cache: got pages 0 bytes apart"):
+        kernels.quantise_and_store(**quantise_call(cache=cache))
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="on a GPU it would have to be waited for")
+def test_on_a_cpu_what_lies_beyond_the_cache_is_refused_unasked() -> None:
+    """A page or slot that does not exist is foreign memory: where nothing has to be waited for, it is told.
+
+    By both kernels alike, and by the names of the arguments that are wrong.
+    """
+    for kernels in (reference, portable):
+        for page in (-1, 5):
+            table = torch.full((2, 3), page, dtype=torch.int32)
+            with pytest.raises(KernelArgumentError, match=f"page_table: got page {page}"):
+                kernels.gather(**gather_call(page_table=table))
+        with pytest.raises(KernelArgumentError, match="cu_seq_lens: got 3 as its first entry"):
+            kernels.gather(**gather_call(cu_seq_lens=torch.tensor([3, 4, 9], dtype=torch.int32)))
+        with pytest.raises(KernelArgumentError, match="slots: got slot 320"):
+            kernels.store(**store_call(slots=torch.arange(9) + 312))
+    for logits in (reference_logits.logits, portable_logits.logits):
+        with pytest.raises(KernelArgumentError, match="page_table: got page -1"):
+            logits(*logits_call(context_lens=torch.tensor([65, 0], dtype=torch.int32)), fmt=FMT)
+        assert logits(*logits_call(), fmt=FMT)[0, :4].isfinite().all()
+
+
+@pytest.mark.parametrize("kernels", [reference_logits, portable_logits], ids=["reference", "portable"])
+def test_an_idle_rank_and_a_cache_without_pages(kernels: ModuleType) -> None:
+    """No requests give no rows; before there are pages, or columns of a table, every row is -inf."""
+    none = {"q": 0, "weights": 0, "context_lens": 0, "page_table": 0}
+    empty = dict(zip(none, (value[:0] for value in (logits_call()[index] for index in (0, 2, 3, 4))), strict=True))
+    assert kernels.logits(*logits_call(**empty), fmt=FMT).shape == (0, 128)
+    for changes in (
+        {"cache": torch.zeros((0, 8448), dtype=torch.uint8)},
+        {"page_table": torch.zeros((2, 0), dtype=torch.int32)},
+    ):
+        assert (kernels.logits(*logits_call(**changes), fmt=FMT) == -torch.inf).all()
+
+
+def test_the_reference_compiles_to_one_graph() -> None:
+    """`torch.compile` takes gather, store and logits whole: no part of them falls back to Python."""
+    logits = torch.compile(reference_logits.logits, backend="eager", fullgraph=True)
+    assert torch.equal(logits(*logits_call(), fmt=FMT), reference_logits.logits(*logits_call(), fmt=FMT))
+    gather = torch.compile(reference.gather, backend="eager", fullgraph=True)
+    assert torch.equal(gather(**gather_call())[1], reference.gather(**gather_call())[1])
+
+
+def test_tensors_of_inference_mode_are_taken() -> None:
+    """A cache made under `torch.inference_mode` can be stored into outside of it, or is refused by name."""
+    with torch.inference_mode():
+        cache = torch.zeros((5, 8448), dtype=torch.uint8)
+    for kernels in (reference, portable):
+        kernels.store(**store_call(cache=cache))

@@ -71,11 +71,25 @@ def test_a_packed_exponent_of_0_is_a_subnormal_scale(device: str) -> None:
     assert bool(((found - expected).abs() <= ON_GPU * expected.abs().max()).all())
 
 
+@pytest.mark.parametrize("fp8_dot", [True, False], ids=["fp8", "fp16"])
 @pytest.mark.parametrize("fmt", FORMATS[6:8], ids=lambda fmt: fmt.dialect)
-def test_keys_converted_to_fp16_score_the_same(fmt: PageFormat, device: str) -> None:
+def test_keys_converted_to_fp16_score_the_same(fmt: PageFormat, device: str, fp8_dot: bool) -> None:
     """What GPUs without an fp8 matrix product do: fp16 holds every fp8 number of either dialect."""
     case = make_case(fmt, [70, 33], 80, device=device)
-    assert_scores(case, scores(case, Tuning(programs=8, fp8_dot=False)))
+    assert_scores(case, scores(case, Tuning(programs=8, fp8_dot=fp8_dot)))
+
+
+@pytest.mark.parametrize("fmt", FORMATS[6:8], ids=lambda fmt: fmt.dialect)
+def test_a_key_with_a_nan_has_no_score(fmt: PageFormat, device: str) -> None:
+    """The codes of NaN stay NaN where keys are converted to fp16, as in the reference; other keys score as they do."""
+    case = make_case(fmt, [70], 80, device=device)
+    cache, table = case.arguments[1], case.arguments[4]
+    page = int(table[0, 0])
+    cache[page, : fmt.head_dim if fmt.order == "flat" else 16] = 0x80 if fmt.dialect == "e4m3fnuz" else 0xFF
+    found = scores(case, Tuning(programs=8, fp8_dot=False))
+    expected = reference_logits.logits(*case.arguments, fmt=fmt)
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert int(found.isnan().sum()) == 1
 
 
 @pytest.mark.parametrize("dialect", ["e4m3fn", "e4m3fnuz"])

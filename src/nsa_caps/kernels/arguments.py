@@ -23,9 +23,12 @@ __all__ = [
     "MAX_TOKENS",
     "KernelArgumentError",
     "check_gather_range",
+    "check_logits_range",
     "check_slot_range",
+    "describe",
     "fp8_dtype",
     "gather_arguments",
+    "is_told_at_once",
     "page_view",
     "quantise_arguments",
     "store_arguments",
@@ -79,7 +82,7 @@ def page_view(cache: Tensor, fmt: PageFormat) -> Tensor:
         return pages if pages.dim() == 2 else pages.view(pages.shape[0], page * row)
     raise KernelArgumentError(
         "cache",
-        _describe(cache),
+        describe(cache),
         f"uint8 or {_name(fp8_dtype(fmt))} [pages, {page * row}], [pages, {page}, {row}] or [pages, {page}, 1, {row}] "
         f"for pages of {page} tokens of {row} bytes, each page contiguous and at a multiple of 4 bytes",
     )
@@ -119,11 +122,14 @@ def gather_arguments(
             f"{total_tokens} with {pages.shape[0]} pages and a page table of shape {[batch, max_pages]}",
             "0 where there is nothing to gather from",
         )
+    if total_tokens and is_told_at_once(device):
+        check_gather_range(pages, page_table, cu_seq_lens, fmt)
     if out is None:
         keys = torch.empty((total_tokens, fmt.head_dim), dtype=fp8_dtype(fmt), device=device)
         return pages, (keys, torch.empty(total_tokens, dtype=torch.float32, device=device))
-    if len(out) != 2:
-        raise KernelArgumentError("out", f"{len(out)} tensors", "two: (keys, scales)")
+    if not isinstance(out, (tuple, list)) or len(out) != 2:
+        came = f"{len(out)} tensors" if isinstance(out, (tuple, list)) else describe(out)
+        raise KernelArgumentError("out", came, "two: (keys, scales)")
     keys, scales = out
     _check_keys("out[0] (keys)", keys, fmt, device)
     if not _fits(scales, (torch.float32,), 1, device):
@@ -158,6 +164,7 @@ def store_arguments(cache: Tensor, slots: Tensor, keys: Tensor, scales: Tensor, 
             f"{slots.shape[0]} slots, {keys.shape[0]} keys and {scales.shape[0]} scales",
             "one of each a token",
         )
+    _check_writable(pages, slots, fmt)
     return pages
 
 
@@ -182,7 +189,16 @@ def quantise_arguments(cache: Tensor, slots: Tensor, keys: Tensor, fmt: PageForm
             f"bfloat16, float16 or float32 [tokens, head_dim] = {[slots.shape[0], fmt.head_dim]}, each row contiguous"
         )
         raise _unfit("keys", keys, needed, cache.device)
+    _check_writable(pages, slots, fmt)
     return pages
+
+
+def is_told_at_once(device: torch.device) -> bool:
+    """Whether what a tensor holds can be looked at without waiting: on a CPU, and outside of torch.compile.
+
+    What lies beyond the cache is then refused in any case, and not only where ``checked`` asks for it.
+    """
+    return device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def check_gather_range(pages: Tensor, page_table: Tensor, cu_seq_lens: Tensor, fmt: PageFormat) -> None:
@@ -204,7 +220,19 @@ def check_gather_range(pages: Tensor, page_table: Tensor, cu_seq_lens: Tensor, f
                 f"a length of {end - start} for request {request}",
                 f"lengths of 0 to {capacity}, which {page_table.shape[1]} pages of {fmt.page_size} hold",
             )
-    lengths = cu_seq_lens[1:] - cu_seq_lens[:-1]
+    _check_used_pages(pages, page_table, cu_seq_lens[1:] - cu_seq_lens[:-1], fmt)
+
+
+def check_logits_range(pages: Tensor, page_table: Tensor, context_lens: Tensor, columns: int, fmt: PageFormat) -> None:
+    """Checked mode: that the pages of every token that is scored lie in the cache. Waits for the device.
+
+    Raises:
+        KernelArgumentError: naming the first entry that does not.
+    """
+    _check_used_pages(pages, page_table, context_lens.clamp(max=columns), fmt)
+
+
+def _check_used_pages(pages: Tensor, page_table: Tensor, lengths: Tensor, fmt: PageFormat) -> None:
     columns = torch.arange(page_table.shape[1], device=page_table.device)
     used = columns * fmt.page_size < lengths[:, None]
     bad = (used & ((page_table < 0) | (page_table >= pages.shape[0]))).nonzero()
@@ -239,6 +267,15 @@ def _check_one_scale(fmt: PageFormat) -> None:
         )
 
 
+def _check_writable(pages: Tensor, slots: Tensor, fmt: PageFormat) -> None:
+    if pages.shape[0] > 1 and pages.stride(0) < pages.shape[1]:
+        raise KernelArgumentError(
+            "cache", f"pages {pages.stride(0)} bytes apart", f"pages that do not overlap, {pages.shape[1]} bytes each"
+        )
+    if is_told_at_once(pages.device):
+        check_slot_range(pages, slots, fmt)
+
+
 def _check_slots(slots: Tensor, device: torch.device) -> None:
     if not _fits(slots, (torch.int64,), 1, device):
         raise _unfit("slots", slots, "int64 [tokens], contiguous", device)
@@ -261,7 +298,10 @@ def _holds_pages(cache: object, fmt: PageFormat) -> bool:
     else:
         # Rows follow each other; the step of an axis of one is never taken.
         fits = tuple(shape[1:]) in ((page, row), (page, 1, row)) and (page == 1 or steps[1] == row)
-    return fits and steps[-1] == 1 and steps[0] % 4 == 0 and cache.storage_offset() % 4 == 0
+    if not (fits and steps[-1] == 1 and steps[0] % 4 == 0):
+        return False
+    # torch.compile cannot trace an offset, and what was compiled is not asked.
+    return torch.compiler.is_compiling() or cache.storage_offset() % 4 == 0
 
 
 def _fits(
@@ -281,10 +321,11 @@ def _rows_contiguous(matrix: Tensor) -> bool:
 
 
 def _unfit(name: str, tensor: object, needed: str, device: torch.device) -> KernelArgumentError:
-    return KernelArgumentError(name, _describe(tensor), f"{needed}, on {device}, where the cache is")
+    return KernelArgumentError(name, describe(tensor), f"{needed}, on {device}, where the cache is")
 
 
-def _describe(tensor: object) -> str:
+def describe(tensor: object) -> str:
+    """What came in place of a tensor that fits."""
     if not isinstance(tensor, torch.Tensor):
         return type(tensor).__qualname__
     text = f"{_name(tensor.dtype)} {list(tensor.shape)} on {tensor.device}"

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nsa_caps.kernels.arguments import KernelArgumentError, fp8_dtype, page_view
+from nsa_caps.base.serial import shortened
+from nsa_caps.kernels.arguments import (
+    MAX_TOKENS,
+    KernelArgumentError,
+    check_logits_range,
+    describe,
+    fp8_dtype,
+    is_told_at_once,
+    page_view,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,8 +49,10 @@ def logits_arguments(
         raise KernelArgumentError(
             "fmt", f"{fmt.scales_per_token} scales a token", "one: a score is scaled once, after the sum over the heads"
         )
-    if type(max_model_len) is not int or max_model_len < 0:
-        raise KernelArgumentError("max_model_len", repr(max_model_len), "a whole number of at least 0 (no tensor)")
+    if type(max_model_len) is not int or not 0 <= max_model_len <= MAX_TOKENS:
+        raise KernelArgumentError(
+            "max_model_len", shortened(max_model_len), f"a whole number from 0 to {MAX_TOKENS} (no tensor)"
+        )
     _check("q", q, fp8_dtype(fmt), ("batch", "next_n", "heads", fmt.head_dim), device)
     batch, next_n, heads, _ = q.shape
     if not next_n:
@@ -49,15 +60,27 @@ def logits_arguments(
     _check("weights", weights, torch.float32, (batch * next_n, heads), device)
     _check("context_lens", context_lens, torch.int32, (batch,), device)
     _check("page_table", page_table, torch.int32, (batch, "max_pages"), device, rows=True)
+    # Before an engine has made its cache there are no pages, and nothing is scored.
+    if pages.shape[0] and is_told_at_once(device):
+        check_logits_range(pages, page_table, context_lens, max_model_len, fmt)
     if out is None:
         return pages, torch.empty((batch * next_n, max_model_len), dtype=torch.float32, device=device)
     _check("out", out, torch.float32, (batch * next_n, max_model_len), device, rows=True)
+    _check_rows_apart("out", out)
     return pages, out
+
+
+def _check_rows_apart(name: str, matrix: Tensor) -> None:
+    """Of rows that overlap, whichever is written last would stand in both."""
+    if matrix.shape[0] > 1 and matrix.stride(0) < matrix.shape[1]:
+        raise KernelArgumentError(
+            name, f"rows {matrix.stride(0)} apart", f"rows that do not overlap, {matrix.shape[1]} each"
+        )
 
 
 def _check(
     name: str,
-    tensor: Tensor,
+    tensor: object,
     dtype: torch.dtype,
     shape: tuple[int | str, ...],
     device: torch.device,
@@ -65,19 +88,15 @@ def _check(
     rows: bool = False,
 ) -> None:
     """A name in ``shape`` stands for any size. ``rows``: only each row need be contiguous, in a matrix."""
-    sizes = tuple(tensor.shape)
+    sizes = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else ()
     if (
-        tensor.dtype == dtype
+        isinstance(tensor, torch.Tensor)
+        and tensor.dtype == dtype
         and len(sizes) == len(shape)
         and all(type(need) is str or need == size for need, size in zip(shape, sizes, strict=True))
         and tensor.device == device
         and (tensor.is_contiguous() or (rows and (tensor.stride(1) == 1 or sizes[1] <= 1)))
     ):
         return
-    layout = "contiguous" if tensor.is_contiguous() else f"of strides {tuple(tensor.stride())}"
     needed = f"{dtype} [{', '.join(map(str, shape))}] on {device}, where the cache is, "
-    raise KernelArgumentError(
-        name,
-        f"{tensor.dtype} {list(sizes)} on {tensor.device}, {layout}",
-        needed + ("each row contiguous" if rows else "contiguous"),
-    )
+    raise KernelArgumentError(name, describe(tensor), needed + ("each row contiguous" if rows else "contiguous"))

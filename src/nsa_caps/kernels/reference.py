@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -140,8 +141,10 @@ def store(
     kept = slots >= 0
     page, slot = slots[kept, None] // fmt.page_size, slots[kept] % fmt.page_size
     key_bytes, scale_bytes = byte_offsets(fmt, cache.device)
-    pages[page, key_bytes[slot]] = keys.view(torch.uint8)[kept]
-    pages[page, scale_bytes[slot]] = encode_scales(scales, fmt)[kept]
+    # A cache that was made in inference mode is written in it; torch refuses that elsewhere, and no kernel does.
+    with torch.inference_mode() if pages.is_inference() else nullcontext():
+        pages[page, key_bytes[slot]] = keys.view(torch.uint8)[kept]
+        pages[page, scale_bytes[slot]] = encode_scales(scales, fmt)[kept]
 
 
 def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageFormat, checked: bool = False) -> None:

@@ -54,6 +54,9 @@ def logits(
     """
     pages, out = logits_arguments(q, cache, weights, context_lens, page_table, max_model_len, out, fmt)
     batch, next_n, heads, dim = q.shape
+    # An idle rank has no requests, and before the cache is made there are no pages.
+    if not (batch and pages.shape[0] and page_table.shape[1]):
+        return out.fill_(-torch.inf)
     table = page_table[:, : -(-max_model_len // fmt.page_size)]
     tokens = min(table.shape[1] * fmt.page_size, max_model_len)
     position = torch.arange(table.shape[1] * fmt.page_size, device=q.device)

@@ -18,10 +18,11 @@ def as_operand(bits, FP8_DOT: tl.constexpr, FNUZ: tl.constexpr):
     if FP8_DOT:
         operand = bits.to(tl.float8e4b8 if FNUZ else tl.float8e4nv, bitcast=True)
     else:
-        # An fp8 number moved into the top of an fp16 one has the wrong exponent, but every bit of it. Codes of NaN
-        # become numbers.
+        # An fp8 number moved into the top of an fp16 one has the wrong exponent, but every bit of it.
         wide = bits.to(tl.uint16)
-        operand = (((wide & 0x80) << 8) | ((wide & 0x7F) << 7)).to(tl.float16, bitcast=True)
+        moved = ((wide & 0x80) << 8) | ((wide & 0x7F) << 7)
+        is_nan = wide == 0x80 if FNUZ else (wide & 0x7F) == 0x7F
+        operand = tl.where(is_nan, 0x7E00, moved).to(tl.uint16).to(tl.float16, bitcast=True)
         operand *= 128.0 if FNUZ else 256.0
     return operand
 
