@@ -33,6 +33,7 @@ from nsa_caps.policy.request import Request, RequestError
 from nsa_caps.policy.rows import ROWS, Row
 from nsa_caps.probes.host import Host
 from nsa_caps.probes.probe import Probe, probe
+from nsa_caps.selfcheck.proof import Proof
 
 if TYPE_CHECKING:
     from nsa_caps.agreement.errors import AgreementError, MissingRanksError
@@ -68,6 +69,7 @@ __all__ = [
     "PageFormatError",
     "PageTableError",
     "Probe",
+    "Proof",
     "Reason",
     "Request",
     "RequestError",

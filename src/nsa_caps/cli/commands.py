@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from nsa_caps.base.lines import WIDTH
 from nsa_caps.cli.console import width_of
 from nsa_caps.cli.parser import parser, parsers
-from nsa_caps.cli.prove import prove
-from nsa_caps.cli.question import NO, YES, Answer, UsageError, request_of
+from nsa_caps.cli.prove import bench, prove
+from nsa_caps.cli.question import NO, YES, Answer, UsageError, request_of, write_file
 from nsa_caps.policy.changes import torch_for
 from nsa_caps.policy.decision import decide
 from nsa_caps.policy.explain import report_lines, supposed_lines, what_if_lines, why_lines
@@ -109,7 +109,7 @@ def _matrix(question: Question) -> Answer:
     if question.options.svg is not None:
         from nsa_caps.report.matrix_svg import draw  # noqa: PLC0415 as above
 
-        _write_file("--svg", question.options.svg, draw(found))
+        write_file("--svg", question.options.svg, draw(found))
     if question.options.json:
         return Answer(YES, matrix_document(found), question.caps)
     width = WIDTH if question.options.output or sys.stdout is None else width_of(sys.stdout)
@@ -130,7 +130,7 @@ def _compare(options: SimpleNamespace) -> Answer:
     if options.html is not None:
         from nsa_caps.agreement.page import fleet_page  # noqa: PLC0415 as above
 
-        _write_file("--html", options.html, fleet_page(found))
+        write_file("--html", options.html, fleet_page(found))
     output = compare_document(found) if options.json else fleet_lines(found)
     return Answer(YES if found.shared else NO, output)
 
@@ -167,14 +167,6 @@ def _help(options: SimpleNamespace) -> Answer:
     return Answer(YES, found.by_name.get(options.topic, found.whole).format_help().rstrip("\n"))
 
 
-def _write_file(option: str, path: str, text: str) -> None:
-    try:
-        with open(path, "w", encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror or error}") from error
-
-
 def _selfcheck(question: Question) -> Answer:
     from nsa_caps.selfcheck.check import default_device, run  # noqa: PLC0415 this command's alone
 
@@ -202,6 +194,7 @@ COMMANDS: Mapping[str, Callable[[Question], Answer]] = {
     "matrix": _matrix,
     "selfcheck": _selfcheck,
     "prove": prove,
+    "bench": bench,
 }
 """The commands about one machine, by name."""
 

@@ -36,6 +36,7 @@ _COMMANDS = {
     "compare": "do these machines share a layout? If not, who differs, and by what",
     "selfcheck": "write, read back and compare on this machine's device; exit 0 if every row checked is proven",
     "prove": "run the best row on this machine's device, in a process of its own; exit 0 if it is proven",
+    "bench": "time every row that runs on this machine, each proven first: what does a fallback cost here?",
     "schema": "the JSON Schema that --json follows",
     "completion": "what makes a shell complete these commands",
     "help": "this help, that of a command, or what the words of a report mean",
@@ -141,10 +142,19 @@ def _add_proof(command: argparse.ArgumentParser) -> None:
     for option, text in (
         ("--again", "prove also what a verdict is kept of"),
         ("--no-keep", "write nothing"),
-        ("--list", "say what is kept, and whether it holds here"),
-        ("--forget", "remove what is kept"),
     ):
         command.add_argument(option, action="store_true", help=text)
+
+
+def _add_prove(command: argparse.ArgumentParser) -> None:
+    _add_proof(command)
+    command.add_argument("--list", action="store_true", help="say what is kept, and whether it holds here")
+    command.add_argument("--forget", action="store_true", help="remove what is kept")
+
+
+def _add_bench(command: argparse.ArgumentParser) -> None:
+    _add_proof(command)
+    command.add_argument("--svg", metavar="FILE", help="draw it into this file as well")
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:
@@ -208,7 +218,8 @@ _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "matrix": _add_matrix,
     "compare": _add_compare,
     "selfcheck": _add_selfcheck,
-    "prove": _add_proof,
+    "prove": _add_prove,
+    "bench": _add_bench,
     "schema": _add_schema,
     "completion": _add_completion,
     "help": _add_help,

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.rows import Row
 
-__all__ = ["FAILED", "NO", "YES", "Answer", "Question", "UsageError", "question_of", "read_file", "request_of"]
+__all__ = ["FAILED", "NO", "YES", "Answer", "Question", "UsageError", "question_of", "read_file", "request_of",
+    "write_file"]  # fmt: skip
 
 YES, NO, FAILED = 0, 1, 3
 # Characters of the longest snapshot; one has some ten thousand.
@@ -185,3 +186,16 @@ def read_file(option: str, path: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{option} {path}: {getattr(error, 'strerror', None) or error}") from error
     return text
+
+
+def write_file(option: str, path: str, text: str) -> None:
+    """Write a text into the file that an option names.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        with open(path, "w", encoding="utf-8") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror or error}") from error

@@ -12,7 +12,7 @@ from nsa_caps.base.hints import did_you_mean
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.explain import explain
 from nsa_caps.policy.formats import page_format
-from nsa_caps.policy.kept import device_kinds, failures, proofs_on
+from nsa_caps.policy.kept import cost_here, device_kinds, failures, proofs_on
 from nsa_caps.policy.reasons import Reason, RowVerdict, Verdict
 from nsa_caps.policy.request import Request, RequestError
 from nsa_caps.policy.rows import ROWS
@@ -76,8 +76,9 @@ class Decision:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What to know of the row chosen, such as what it costs against the best."""
-        return self._told("caveats")
+        """What to know of the row chosen, such as what it costs against the best: here, where that was measured."""
+        here = None if self.chosen is None else cost_here(self.chosen, self.caps)
+        return self._told("caveats") if here is None else (here,)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -241,7 +242,9 @@ def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVe
     # The rows here require what a page format needs; a third party's may not.
     if problem is not None and not reasons:
         reasons = (problem,)
-    found_here = {} if pages is None or not caps.kept else proofs_on(row, pages, request.heads, caps)
+    found_here: dict[str | None, KeptVerdict] = {}
+    if pages is not None and caps.kept:
+        found_here = proofs_on(row.name, row.bound_packages, pages, request.heads, caps)
     reasons += tuple(failures(found_here.values()))
     settled: tuple[Reason, ...] = ()
     proofs: tuple[KeptVerdict, ...] = ()

@@ -50,8 +50,15 @@ class Row:
     requirements: tuple[Requirement, ...]
     caveats: tuple[Caveat, ...] = ()
     packages: tuple[str, ...] = ()
+
     warnings: tuple[Caveat, ...] = ()
     variant: Caveat | None = None
+
+    @property
+    def bound_packages(self) -> tuple[str, ...]:
+        """The packages whose code runs when this row does, by import name: a verdict on it is bound to them."""
+        modules = (module.partition(".")[0] for module in (self.kernels, self.logits_kernels))
+        return tuple(dict.fromkeys(("nsa_caps", "torch", "triton", *self.packages, *modules)))
 
 
 def _no_options(_: int) -> Mapping[str, Any]:

@@ -64,10 +64,12 @@ def main(pipe: int, task: Mapping[str, Any]) -> None:
     """
     _settle_down(pipe, task["limit"])
     line = _Line(pipe, task["token"])
-    check, transient = _check(task, line)
+    check, transient, timings = _check(task, line)
     # Again: a first call may have loaded more.
     line.send("files", {name: _loaded(name) for name in task["packages"]})
-    line.send("done", {"check": check.to_dict(), "arch": _arch(task["device"]), "transient": transient})
+    line.send(
+        "done", {"check": check.to_dict(), "arch": _arch(task["device"]), "transient": transient, "timings": timings}
+    )
     os._exit(0)
 
 
@@ -81,8 +83,8 @@ def _settle_down(pipe: int, limit: float) -> None:
     signal.alarm(math.ceil(limit) + _GRACE)
 
 
-def _check(task: Mapping[str, Any], line: _Line) -> tuple[SelfCheck, bool]:
-    """Return the verdict, and whether it is of this moment rather than of the row: memory or the device are taken."""
+def _check(task: Mapping[str, Any], line: _Line) -> tuple[SelfCheck, bool, list[tuple[str, float]]]:
+    """Return the verdict, whether it is of this moment rather than of the row, and what calls cost if that is asked."""
     fmt = PageFormat.from_dict(task["format"])
     line.begin("importing torch")
     try:
@@ -93,11 +95,16 @@ def _check(task: Mapping[str, Any], line: _Line) -> tuple[SelfCheck, bool]:
     except Exception as error:  # noqa: BLE001 the verdict carries it
         reasons = (f"loading its kernels: {causes_of(error)}",)
         check = SelfCheck(row=task["row"], verdict="cannot-run", format=fmt, device=None, versions={}, reasons=reasons)
-        return check, False
+        return check, False, []
     line.send("files", {name: _loaded(name) for name in task["packages"]})
     check = self_check(kernels, fmt, task["device"], heads=task["heads"], rounds=ROUNDS, begin=line.begin)
     said = " ".join(check.reasons).lower()
-    return check, check.verdict == "cannot-run" and any(word in said for word in _OF_THIS_MOMENT)
+    transient = check.verdict == "cannot-run" and any(word in said for word in _OF_THIS_MOMENT)
+    if check.verdict != "proven" or not task["measure"]:
+        return check, transient, []
+    from nsa_caps.selfcheck.timing import time_calls  # noqa: PLC0415 imports torch
+
+    return check, transient, time_calls(kernels, fmt, task["device"], task["heads"], line.begin)
 
 
 def _load(task: Mapping[str, Any]) -> RowKernels:

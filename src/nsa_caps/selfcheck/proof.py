@@ -6,13 +6,13 @@ The process that asks imports no torch, makes no GPU context, and goes on whatev
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from time import gmtime, strftime
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.capabilities.kept import BoundPackage, KeptVerdict
+from nsa_caps.capabilities.kept import BoundPackage, KeptVerdict, Timing
 from nsa_caps.capabilities.records import Note
 from nsa_caps.policy.decision import decide, find_row
-from nsa_caps.policy.kept import bound_packages, device_kinds, format_fields, proofs_on
+from nsa_caps.policy.kept import device_kinds, format_fields, proofs_on
 from nsa_caps.policy.rows import ROWS
 from nsa_caps.probes.host import Host
 from nsa_caps.probes.kept import bound_variables, kept
@@ -47,12 +47,14 @@ class Proof:
         device: the torch device, such as `cuda:3`; None: the first visible one of each kind, or the CPU.
         again: prove also what a verdict is kept of.
         keep: write verdicts, so that the next start finds them.
+        measure: also time the calls of a row that is proven, and prove anew what is kept without times.
     """
 
     limit: float = 300.0
     device: str | None = None
     again: bool = False
     keep: bool = True
+    measure: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,8 @@ def _prove(
         if verdict.verdict == "unmet" or verdict.format is None:
             continue
         for kind in _kinds(caps, proof):
-            if kind not in proofs_on(row, verdict.format, request.heads, caps):
+            known = proofs_on(row.name, row.bound_packages, verdict.format, request.heads, caps).get(kind)
+            if known is None or (proof.measure and not known.timings):
                 task = _Task(caps, row, verdict.format, request.heads, kind, proof)
                 caps, check = task.prove()
                 checks += [check] if check is not None else []
@@ -146,11 +149,13 @@ class _Answer:
         files: the files of each package that it loaded.
         lasting: the verdict is of the row, and not of this moment: memory or the device taken, a process ended by
             somebody else.
+        timings: what its calls cost, where that was asked for.
     """
 
     check: SelfCheck
     files: Mapping[str, list[str]] = field(default_factory=dict)
     lasting: bool = False
+    timings: tuple[Timing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,16 +176,16 @@ class _Task:
             return self._run()
         what = file_name(self.row.name, format_fields(self.fmt), self.heads, self.kind)
         with one_at_a_time(self.host, what, self.proof.limit):
-            if not self.proof.again:
+            if not self.proof.again and not self.proof.measure:
                 now = self.caps.replace(kept=kept(self.host).get("kept", ()))
-                if self.kind in proofs_on(self.row, self.fmt, self.heads, now):
+                if self.kind in proofs_on(self.row.name, self.row.bound_packages, self.fmt, self.heads, now):
                     own = (each for each in self.caps.kept if each.source is None)
                     return self.caps.replace(kept=(*own, *now.kept)), None
             return self._run()
 
     def _run(self) -> tuple[Capabilities, SelfCheck]:
         answer = self._ask()
-        verdict = self._verdict(answer.check)
+        verdict = replace(self._verdict(answer.check), timings=answer.timings)
         notes = self.caps.notes
         if self.proof.keep and answer.lasting and self.kind is not None:
             try:
@@ -206,7 +211,9 @@ class _Task:
         check = replace(SelfCheck.from_dict(done["check"]), versions=self._versions())
         # A verdict on another device than the one that was meant, or of this moment alone, says nothing tomorrow.
         archs = [device.arch for device in self.caps.devices or () if device.model == self.kind]
-        return _Answer(check, files, lasting=not done["transient"] and done["arch"] in (None, *archs))
+        lasting = not done["transient"] and done["arch"] in (None, *archs)
+        timings = tuple(Timing(shape, float(microseconds)) for shape, microseconds in done["timings"])
+        return _Answer(check, files, lasting=lasting, timings=timings)
 
     def _document(self) -> dict[str, Any]:
         return {
@@ -217,7 +224,8 @@ class _Task:
             "format": self.fmt.to_dict(),
             "heads": self.heads,
             "device": self._device(),
-            "packages": bound_packages(self.row),
+            "packages": self.row.bound_packages,
+            "measure": self.proof.measure,
         }
 
     def _failed(self, verdict: Proven, reasons: tuple[str, ...]) -> SelfCheck:
@@ -248,10 +256,10 @@ class _Task:
             heads=self.heads,
             device=self.kind,
             driver=self.caps.driver,
-            packages=tuple(BoundPackage(name, versions.get(name)) for name in bound_packages(self.row)),
+            packages=tuple(BoundPackage(name, versions.get(name)) for name in self.row.bound_packages),
             variables=bound_variables(self.host.environ),
             told=_told(check),
-            made=datetime.now(timezone.utc).date().isoformat(),
+            made=strftime("%Y-%m-%d", gmtime()),
             limit=float(self.proof.limit),
         )
 
