@@ -186,4 +186,4 @@ def _uuids(gpus: Sequence[Gpu]) -> list[str | None]:
 
 
 def _numbered(gpus: Sequence[Gpu]) -> tuple[Device, ...]:
-    return tuple(Device(index, gpu.arch, gpu.source, gpu.physical) for index, gpu in enumerate(gpus))
+    return tuple(Device(index, gpu.arch, gpu.source, gpu.physical, model=gpu.model) for index, gpu in enumerate(gpus))

@@ -16,6 +16,7 @@ class Gpu(NamedTuple):
         source: where the arch was read.
         physical: its number in the driver's own order.
         render: the number of its `/dev/dri/renderD*` file; None: not told.
+        model: what the driver calls it; None: not told.
     """
 
     arch: str
@@ -23,3 +24,4 @@ class Gpu(NamedTuple):
     source: str
     physical: int = 0
     render: int | None = None
+    model: str | None = None

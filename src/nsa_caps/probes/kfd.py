@@ -101,7 +101,14 @@ def _kfd_gpu(
             arch, source = told, f"{source}, taken for {told} by {variable}={override}"
     render = properties.get("drm_render_minor", "").strip()
     minor = int(render) if render.isdecimal() and len(render) < 9 and int(render) in _RENDER else None
-    return Gpu(arch, uuid, source, physical, minor)
+    return Gpu(arch, uuid, source, physical, minor, _model(properties))
+
+
+def _model(properties: Mapping[str, str]) -> str | None:
+    """Return what tells an MI300A from an MI300X, and one of its partitions from the whole; None: it is not told."""
+    names = ("vendor_id", "device_id", "simd_count", "num_xcc", "fw_version")
+    told = [f"{name} {properties[name].strip()}" for name in names if name in properties]
+    return f"AMD {', '.join(told)}" if "device_id" in properties else None
 
 
 def _overridden(variable: str, override: str) -> str:

@@ -72,8 +72,8 @@ def _ask(loaded: Any) -> _Answer:
 def _gpu(nvml: Any, index: int, handle: Any) -> Gpu:
     major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
     uuid = nvml.nvmlDeviceGetUUID(handle)
-    name = nvml.nvmlDeviceGetName(handle)
-    return Gpu(f"sm_{major}{minor}", _text(uuid), f"NVML: device {index}, {_text(name)}", index)
+    name = _text(nvml.nvmlDeviceGetName(handle))
+    return Gpu(f"sm_{major}{minor}", _text(uuid), f"NVML: device {index}, {name}", index, model=name)
 
 
 def _text(value: str | bytes) -> str:

@@ -1,0 +1,91 @@
+"""Proves every row of a GPU machine, cold and warm, and a row that hangs and one that reads beyond memory.
+
+Run as `python benchmarks/gpu_proof.py [--runs N]`; prints seconds and verdicts. Needs a GPU, torch and Triton.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import nsa_caps
+from nsa_caps.layout.row_table import row_table
+from nsa_caps.policy.decision import find_row
+from nsa_caps.selfcheck.proof import Outcome, Proof, prove_rows
+
+# The child finds the kernels below by the search path of this process.
+sys.path.insert(0, str(Path(__file__).parent))
+FAULTS = ("gpu_fault_hang", "gpu_fault_illegal_access")
+
+
+def timed(caps: nsa_caps.Capabilities, row: str, proof: Proof, rows: tuple[nsa_caps.Row, ...]) -> Outcome:
+    """Prove one row and print how long it took."""
+    began = time.perf_counter()
+    outcome = prove_rows(caps, nsa_caps.Request(), [row], rows, proof)
+    seconds = time.perf_counter() - began
+    for check in outcome.checks:
+        print(f"{row:<18} {check.verdict:<11} {seconds:6.1f} s  {'; '.join(map(str, check.reasons))[:300]}")
+        print("   ", "; ".join(map(str, check.mismatches))[:600] or ", ".join(check.checked))
+    return outcome
+
+
+def main() -> None:
+    """Prove, and print."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--runs", type=int, default=0, help="also check sound rows so many times in this process")
+    runs = arguments.parse_args().runs
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["NSA_CAPS_PROOFS"] = f"{folder}/proofs"
+        os.environ["TRITON_CACHE_DIR"] = f"{folder}/triton"
+        caps, rows = row_table(nsa_caps.probe())
+        print([(device.model, device.arch) for device in caps.devices or ()], caps.driver)
+        names = [verdict.row for verdict in nsa_caps.decide(caps).verdicts if verdict.verdict != "unmet"]
+        for title in ("cold Triton cache", "warm"):
+            print(title)
+            for name in names:
+                timed(caps, name, Proof(again=True), rows)
+        print("what a kept proof adds, ms:", kept_milliseconds())
+        print("faults")
+        for fault in FAULTS:
+            portable = find_row("portable", rows)
+            row = replace(portable, name=fault, kernels=fault, logits_kernels="nsa_caps.kernels.portable.logits")
+            timed(caps, fault, Proof(limit=30 if fault.endswith("hang") else 120), (row,))
+        print("the next row, afterwards")
+        timed(caps, names[0], Proof(again=True), rows)
+        if runs:
+            sound(names, runs)
+
+
+def kept_milliseconds() -> list[float]:
+    """Return what `get_indexer_layout` takes without and with `prove=True`, the verdict kept."""
+    found = []
+    for prove in (False, True, False, True):
+        nsa_caps.get_indexer_layout.cache_clear()
+        began = time.perf_counter()
+        nsa_caps.get_indexer_layout(prove=prove)
+        found.append(round((time.perf_counter() - began) * 1e3, 2))
+    return found
+
+
+def sound(names: list[str], runs: int) -> None:
+    """Check sound rows with other random bytes each time, until the runs or a minute is over."""
+    check = importlib.import_module("nsa_caps.selfcheck.check")
+    for name in names[:2]:
+        row = find_row(name)
+        kernels = check._load(row, nsa_caps.PageFormat(page_size=64))  # noqa: SLF001 a benchmark of it
+        refused, done, end = [], 0, time.monotonic() + 60
+        while done < runs and time.monotonic() < end:
+            found = check.self_check(kernels, nsa_caps.PageFormat(page_size=64), "cuda", seed=done)
+            refused += [] if found.verdict == "proven" else [found.explain()]
+            done += 1
+        print(f"{name}: {done} runs, {len(refused)} refused", *refused[:2])
+
+
+if __name__ == "__main__":
+    main()
