@@ -6,7 +6,12 @@ calls and its choice of path are SGLang's own.
 
 from __future__ import annotations
 
+import argparse
 import os
+import sys
+import tempfile
+from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +19,24 @@ import torch
 from torch import Tensor
 
 from tests.downstream.gates import COMMON, home_of_gate
-from tests.downstream.toy import DIM, HIDDEN, LORA, ROPE, Linear, Norm, Request, Rope, Weights, check_chosen, hadamard
-from tests.downstream.wheels import Sandbox, take
+from tests.downstream.toy import (
+    DIM,
+    HIDDEN,
+    LORA,
+    ROPE,
+    Linear,
+    Norm,
+    RaggedLayout,
+    Request,
+    Rope,
+    Weights,
+    check_chosen,
+    hadamard,
+)
+from tests.downstream.wheels import Sandbox, Wheel, take
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.downstream.wheels import Wheel
 
 INDEXER = "sglang.srt.layers.attention.dsa.dsa_indexer"
 BACKEND = "sglang.srt.layers.attention.dsa_backend"
@@ -163,11 +178,23 @@ class Metadata:
     def _int(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int32, device=self._device)
 
-    def get_page_table_64(self) -> Tensor:
-        """Page numbers."""
+    @cached_property
+    def _table(self) -> Tensor:
         longest = max(len(request.pages) for request in self._requests)
         rows = [request.pages + [0] * (longest - len(request.pages)) for request in self._requests]
         return torch.tensor([rows[index] for index in self._rows], dtype=torch.int32, device=self._device)
+
+    @cached_property
+    def _lengths(self) -> Tensor:
+        return self._int([len(request) for request in self._requests])
+
+    @cached_property
+    def _seen(self) -> Tensor:
+        return self._int([query + 1 for _, query in queries(self._requests, self._new)])
+
+    def get_page_table_64(self) -> Tensor:
+        """Page numbers."""
+        return self._table
 
     get_logical_page_table = get_page_table_64
 
@@ -177,7 +204,7 @@ class Metadata:
 
     def get_seqlens_int32(self) -> Tensor:
         """Tokens a request."""
-        return self._int([len(request) for request in self._requests])
+        return self._lengths
 
     get_indexer_seq_len = get_seqlens_int32
 
@@ -187,7 +214,7 @@ class Metadata:
 
     def get_seqlens_expanded(self) -> Tensor:
         """Tokens that each query sees."""
-        return self._int([query + 1 for _, query in queries(self._requests, self._new)])
+        return self._seen
 
     def get_indexer_kvcache_range(self) -> tuple[Tensor, Tensor]:
         """The first key of each query among those gathered, and the one after its last."""
@@ -336,3 +363,60 @@ def _say_indexed(module: Any) -> None:
             torch.full = full
 
     module.Indexer._get_topk_ragged = ragged  # noqa: SLF001 likewise
+
+
+def replay(driver: Driver) -> None:
+    """Capture one decode in a CUDA graph and replay it: it must choose what it chose outside."""
+    new = [1] * len(driver.requests)
+    eager = driver.step("is_decode_or_idle", new)
+    batch = driver.batch("is_decode_or_idle", new)
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types for it
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            driver.indexer.forward_cuda(*batch)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = driver.indexer.forward_cuda(*batch)
+    captured.fill_(-7)
+    graph.replay()
+    torch.cuda.synchronize()
+    driver.check(captured, new)
+    assert torch.equal(captured.sort().values, eager.sort().values)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Drive the real indexers of SGLang's wheels on this machine's NVIDIA GPU, as if it had no DeepGEMM."""
+    import nsa_caps  # noqa: PLC0415 the command's alone
+    from nsa_caps.engines import sglang  # noqa: PLC0415 likewise
+
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("wheels", nargs="+")
+    caps = nsa_caps.probe(engine="sglang")
+    caps = caps.replace(deep_gemm=nsa_caps.Package("deep_gemm", "missing"))
+    sys.modules["deep_gemm"] = None  # type: ignore[assignment]  # what an import of it must not find
+    layout: Any = sglang.indexer_layout(caps=caps, kernels=True)
+    print(torch.cuda.get_device_name(), "torch", torch.__version__, str(layout.row), layout.page_size)  # noqa: T201
+    if not hasattr(layout, "ragged_logits"):
+        layout = RaggedLayout(layout)
+        print("ragged scores: plain torch, as this release has none of its own")  # noqa: T201 the command prints
+    torch.compiler.set_stance("force_eager")
+    for path in parser.parse_args(arguments).wheels:
+        wheel = Wheel(Path(path))
+        for heads in (32, 64):
+            torch.manual_seed(0)
+            with tempfile.TemporaryDirectory() as folder:
+                box = sandbox(wheel, Path(folder), hip=False, fnuz=False)
+                load(box)
+                replaced = sglang.install(layout, kernels=True, modules=box.modules)
+                driver = Driver(box, 64, heads=heads, device=torch.device("cuda", 0), fnuz=False)
+                drive(driver, on_cpu=False)
+                replay(driver)
+                sglang.uninstall(box.modules)
+            told = "prefill, chunked prefill, decode, MTP and a CUDA graph choose as the oracle"
+            print(wheel, f"{heads} heads: {told} ({len(replaced)} names replaced)", flush=True)  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import nsa_caps
-from nsa_caps.engines import sglang
+from nsa_caps.engines import sglang, vllm
 from nsa_caps.testing import machine
-from tests.downstream import real_sglang
+from tests.downstream import real_sglang, real_vllm
 from tests.downstream.toy import RaggedLayout
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def _nothing_stays_installed() -> Iterator[None]:
     yield
     torch.compiler.set_stance("default")
     sglang.uninstall({})
+    vllm.uninstall()
 
 
 def layout_on(folder: Path, arch: str, **described: Any) -> Any:
@@ -74,3 +75,30 @@ def _run_by(replacement: Any, runs: Any) -> None:
         owner._layout = runs  # noqa: SLF001 the test's own way in
     if type(after).__name__ == "ModuleType" or hasattr(after, "fp8_mqa_logits"):
         after.fp8_mqa_logits.__self__._layout = runs  # noqa: SLF001 likewise
+
+
+@pytest.mark.parametrize("version", ["0.30.0", "0.33.0"])
+@pytest.mark.parametrize("arch", ["gfx942", "gfx90a"])
+def test_vllms_indexer_chooses_what_the_oracle_does(
+    vllms: list[Wheel], tmp_path: Path, version: str, arch: str
+) -> None:
+    """Prefill, chunked prefill, decode and MTP where `forward_hip` alone raises: no aiter, no native way."""
+    wheel = next((each for each in vllms if each.version == version), None)
+    if wheel is None:
+        pytest.skip(f"no wheel of vLLM {version} is there")
+    caps = vllm.probe_machine(machine(tmp_path / "machine", archs=[arch], triton="3.7.0"))
+    layout: Any = vllm.indexer_layout(caps, kernels=True)
+    assert (layout.row, layout.page_size) == ("portable", 64)
+    runs: Any = RaggedLayout(replace(layout, row="reference", logits_options={}))
+    fnuz = arch == "gfx942"
+    box = real_vllm.sandbox(wheel, tmp_path / "wheel", hip=True, fnuz=fnuz)
+    for name in (real_vllm.INDEXER, real_vllm.BACKEND):
+        box.load(name)
+    before = dict(vars(box.modules[real_vllm.INDEXER]))
+    vllm.install(runs, modules=box.modules)
+    real_vllm.drive(real_vllm.Driver(box, 64, heads=32, device=torch.device("cpu"), fnuz=fnuz, hip=True))
+    vllm.uninstall()
+    # What the driver put there, not `install`.
+    vars(box.modules[real_vllm.INDEXER]).update({name: before[name] for name in ("torch", "get_forward_context")})
+    after = {name: value for name, value in vars(box.modules[real_vllm.INDEXER]).items() if name in before}
+    assert after == before

@@ -34,7 +34,7 @@ def test_sglangs_plugin_is_there() -> None:
     """What the page's entry point names can be called as SGLang calls it: without arguments."""
     found = re.search(r'nsa_caps = "([\w.]+):(\w+)"', (DOCS / "integrate_sglang.md").read_text(encoding="utf-8"))
     assert found is not None
-    assert getattr(importlib.import_module(found[1]), found[2]) is sglang.install
+    assert getattr(importlib.import_module(found[1]), found[2]) is sglang.plugin
 
 
 @pytest.mark.parametrize(("platform", "sizes"), [("rocm", [64, 1]), ("cuda", [64, 1]), ("xpu", [64]), ("cpu", [64])])

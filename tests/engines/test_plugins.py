@@ -1,0 +1,122 @@
+"""The plugins: nothing unasked, nothing before the model is known, and never a right server turned wrong."""
+
+from __future__ import annotations
+
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import nsa_caps
+from nsa_caps.engines import sglang, vllm
+from nsa_caps.engines.model import IndexerModel, of_config
+from nsa_caps.testing import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HOME = "sglang.srt.layers.attention.dsa.utils"
+GATE = "aiter_can_use_preshuffle_paged_mqa"
+V32 = {"architectures": ["DeepseekV32ForCausalLM"], "index_topk": 2048, "index_n_heads": 64, "index_head_dim": 128}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_installed() -> Iterator[None]:
+    yield
+    sglang.uninstall({})
+
+
+def modules(*, answer: bool) -> dict[str, ModuleType]:
+    """Return an SGLang of its gate alone."""
+    home = ModuleType(HOME)
+    vars(home)[GATE] = lambda: answer
+    return {HOME: home}
+
+
+def token_layout(folder: Path) -> nsa_caps.IndexerLayout:
+    """Return pages of one token on a machine whose gluon is active: switched off by the name that SGLang ignores."""
+    environ = {"SGLANG_USE_AITER": "1", "SGLANG_NSA_HIP_DISABLE_PRESHUFFLE": "1"}
+    host = machine(folder, archs=["gfx942"], aiter="861b4c93", triton="3.7.0", environ=environ)
+    layout = sglang.indexer_layout(caps=nsa_caps.probe(host, engine="sglang"))
+    assert layout.row == "aiter-token"
+    return layout
+
+
+@pytest.mark.parametrize(
+    ("config", "model"),
+    [
+        (V32, IndexerModel("dsa", 64, 128, 1)),
+        ({**V32, "index_n_heads": 32, "index_kpool": 4}, IndexerModel("dsa", 32, 128, 4)),
+        (SimpleNamespace(**V32), IndexerModel()),
+        ({"architectures": ["DeepseekV4ForCausalLM"]}, IndexerModel("v4")),
+        ({"architectures": ["LlamaForCausalLM"]}, None),
+    ],
+)
+def test_a_model_is_what_its_configuration_says(config: Any, model: IndexerModel | None) -> None:
+    """Heads, pooling and family are read, as an object or a dict; a model without an indexer has none."""
+    assert of_config(config) == model
+
+
+@pytest.mark.parametrize("model", [None, IndexerModel("v4")])
+def test_a_deepseek_v4_is_left_as_it_is(tmp_path: Path, model: IndexerModel | None) -> None:
+    """Where the gate would go off while gluon is active, V4 would read its tiles as flat (aiter#5591)."""
+    loaded = modules(answer=True)
+    own = vars(loaded[HOME])[GATE]
+    with pytest.raises(sglang.InstallError, match="aiter#5591"):
+        sglang.install(token_layout(tmp_path), model=model, modules=loaded)
+    assert vars(loaded[HOME])[GATE] is own
+
+
+def test_another_model_takes_the_same_layout(tmp_path: Path) -> None:
+    """Said that it is no V4, pages of one token are consistent."""
+    loaded = modules(answer=True)
+    sglang.install(token_layout(tmp_path), model=IndexerModel(), modules=loaded)
+    assert vars(loaded[HOME])[GATE]() is False
+
+
+def test_v4s_own_modules_keep_sglangs_gate(tmp_path: Path) -> None:
+    """They took it by value, and ask for tiles by it whatever V3.2's pages are."""
+    loaded = modules(answer=True)
+    v4 = loaded["sglang.srt.layers.attention.dsv4.indexer"] = ModuleType("sglang.srt.layers.attention.dsv4.indexer")
+    vars(v4)[GATE] = vars(loaded[HOME])[GATE]
+    sglang.install(token_layout(tmp_path), model=IndexerModel(), modules=loaded)
+    assert vars(v4)[GATE]() is True
+
+
+def test_an_install_that_fails_leaves_the_earlier_one(tmp_path: Path) -> None:
+    """Nothing is replaced by it, and nothing is lost."""
+    loaded = modules(answer=True)
+    host = machine(tmp_path / "a", platform="cuda", archs=["sm_80"])
+    portable = sglang.indexer_layout(caps=nsa_caps.probe(host, engine="sglang"), kernels=True)
+    sglang.install(token_layout(tmp_path / "b"), model=IndexerModel(), modules=loaded)
+    standing = vars(loaded[HOME])[GATE]
+    with pytest.raises(sglang.InstallError, match=r"SGLang has no .*dsa_index_k_cache"):
+        sglang.install(portable, kernels=True, modules=loaded)
+    assert vars(loaded[HOME])[GATE] is standing
+    assert sglang.uninstall(loaded)
+    assert vars(loaded[HOME])[GATE]() is True
+
+
+def test_kernels_are_asked_for_by_name(tmp_path: Path) -> None:
+    """A row that needs them is refused without, and the error says how to get it."""
+    host = machine(tmp_path, platform="cuda", archs=["sm_80"])
+    portable = sglang.indexer_layout(caps=nsa_caps.probe(host, engine="sglang"), kernels=True)
+    with pytest.raises(sglang.InstallError, match=r"install\(kernels=True\)"):
+        sglang.install(portable, modules=modules(answer=False))
+
+
+def test_plugins_do_nothing_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installed with pip they are found by both engines, and change neither."""
+    monkeypatch.delenv("NSA_CAPS_INSTALL", raising=False)
+    sglang.plugin()
+    vllm.plugin()
+    assert sglang.uninstall({}) == ()
+    assert vllm.uninstall() == ()
+
+
+def test_where_there_is_no_vllm(tmp_path: Path) -> None:
+    """The error says which vLLM has the indexer."""
+    caps = vllm.probe_machine(machine(tmp_path, platform="cuda", archs=["sm_80"]))
+    with pytest.raises(vllm.InstallError, match=r"0\.30\.0 and later"):
+        vllm.install(vllm.indexer_layout(caps, kernels=True), modules={})
