@@ -163,3 +163,89 @@ want = probe().replace(notes=())
 print(deep(sys.getrecursionlimit() - 60) == want)
 """)
     assert out == "True 0"
+
+
+# --- Nothing of the process changes
+
+
+def test_nothing_of_the_process_changes(run: Run, site: Path) -> None:
+    """Eight threads that probe, beside one that uses warnings, leave filters, paths, handlers, files as they were."""
+    (site / "torch" / "version.py").write_text(
+        (site / "torch" / "version.py").read_text() + "\nodd = '\\d', b'\\N', r'\\d'\n"
+    )
+    out = run("""
+import locale
+def state():
+    signals = [signal.getsignal(number) for number in signal.valid_signals()]
+    files = sorted(name for name in os.listdir("/proc/self/fd"))
+    return (list(warnings.filters), list(sys.path), list(sys.meta_path), dict(os.environ), signals, files,
+        locale.setlocale(locale.LC_ALL), os.getcwd(), sys.getrecursionlimit(), threading.stack_size(),
+        warnings.showwarning, threading.active_count())
+probe()
+before = state()
+sys.setswitchinterval(1e-5)
+stop = []
+def other():
+    while not stop:
+        with warnings.catch_warnings(): warnings.simplefilter("error")
+beside = threading.Thread(target=other)
+beside.start()
+for _ in range(10):
+    threads = [threading.Thread(target=probe) for _ in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+stop.append(1)
+beside.join()
+print([index for index, (left, right) in enumerate(zip(before, state())) if left != right])
+""")
+    assert out == "[] 0"
+
+
+def test_an_odd_escape_warns_nobody(run: Run, site: Path) -> None:
+    """A vendor's escape that Python knows none of is read as what it is, where warnings are errors too."""
+    (site / "torch" / "version.py").write_text(
+        "odd, raw = '\\\\d', r'\\\\d'  # '\\d'\n__version__ = '2.9.1\\d'\nhip = None\ncuda = None\n"
+    )
+    out = run("""
+warnings.simplefilter("error")
+caps = probe()
+print(caps.torch.version, caps.platform)
+""")
+    assert out == "2.9.1\\d cpu 0"
+
+
+@pytest.mark.parametrize("entry", ["b'/x'", "None", "3", "__import__('pathlib').Path(sys.path[0])"])
+def test_what_is_no_text_in_the_path_is_passed_over(run: Run, entry: str) -> None:
+    """As the import system does: bytes, None, numbers and paths in `sys.path` find nothing and break nothing."""
+    out = run(f"sys.path.insert(0, {entry})\nprint(probe().torch.version)")
+    assert out == "2.9.1 0"
+
+
+def test_a_module_that_is_barred_is_missing(run: Run) -> None:
+    """None in `sys.modules` is Python's own mark of what cannot be imported."""
+    out = run("sys.modules['torch'] = None\nprint(probe().torch.state, probe().platform)")
+    assert out == "missing unknown 0"
+
+
+@pytest.mark.parametrize("torch", ["types.ModuleType('torch')", "MagicMock()"])
+def test_a_stub_says_nothing_of_the_platform(run: Run, torch: str) -> None:
+    """An imported torch that is a mock, or whose version names no build, is unknown, and never a CPU's."""
+    out = run(f"""
+import types
+from unittest.mock import MagicMock
+sys.modules["torch"] = {torch}
+if isinstance(sys.modules["torch"], types.ModuleType): sys.modules["torch"].version = types.ModuleType("version")
+print(probe().platform)
+""")
+    assert out == "unknown 0"
+
+
+def test_a_file_that_says_it_is_empty_is_read_to_its_end(run: Run) -> None:
+    """Of a file below /proc half is not taken for the whole: beyond the limit it is unreadable."""
+    out = run("""
+from nsa_caps.probes import host
+host._LARGEST_FILE = 1000
+try: print(len(Host({}, (), {}, "/").read_text("/proc/self/maps")))
+except nsa_caps.NsaCapsError as error: print(error)
+""")
+    assert out == "/proc/self/maps: more than the 1000 bytes that are read 0"

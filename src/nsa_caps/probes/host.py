@@ -10,13 +10,13 @@ import os
 import stat
 import sys
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
 from nsa_caps.errors import NsaCapsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import BinaryIO
 
 __all__ = ["EDITABLE", "Host", "UnreadableError"]
@@ -65,10 +65,12 @@ class Host:
     @classmethod
     def current(cls) -> Host:
         """Return the machine and process that this runs in."""
+        # What is no text the import system passes over, too.
+        entries: Sequence[object] = sys.path or ()
         return cls(
             environ=MappingProxyType(dict(os.environ)),
             # A dot, not its name: the working folder may have been deleted.
-            search_path=tuple(entry or os.curdir for entry in sys.path),
+            search_path=tuple(entry or os.curdir for entry in entries if isinstance(entry, str)),
             modules=sys.modules,
         )
 
@@ -208,6 +210,30 @@ class Host:
         # Layers of an image keep whole seconds.
         return f"{status.st_size} {int(status.st_mtime)}"
 
+    def stands_in(self, module: str) -> str | None:
+        """Return what an object is that stands in for an imported module and answers anything, as a mock; else None."""
+        found = self.modules.get(module)
+        hooks = (vars(kind).get(name) for kind in type(found).__mro__ for name in ("__getattr__", "__getattribute__"))
+        if isinstance(found, ModuleType) or not any(isinstance(hook, FunctionType) for hook in hooks):
+            return None
+        return f"is imported as a {type(found).__qualname__}, which is no module: what it is cannot be known"
+
+    def attribute(self, module: str, *names: str) -> object:
+        """Return what an imported module holds by a name, or what that holds by another; None where it has none.
+
+        Only what stands in its own dictionary counts. A lazy module, a property or a mock would run code, raise, or
+        answer anything.
+        """
+        found = self.modules.get(module)
+        for name in names:
+            try:
+                held = object.__getattribute__(found, "__dict__")
+            except Exception:  # noqa: BLE001 a class may put a property of its own there
+                return None
+            found = held.get(name) if type(held) is dict else None
+        # torch's version is a text of a class of its own.
+        return str.__str__(found) if isinstance(found, str) else found
+
     def find_package(self, name: str) -> str | None:
         """Return the folder (or the single file) that `import name` would load, without importing anything.
 
@@ -215,7 +241,10 @@ class Host:
         entry of the search path has a regular package, as the import system has it. What setuptools installed as
         editable stands in no entry: its finder, which the interpreter loads at its start, maps names to places.
         """
-        loaded = getattr(self.modules.get(name), "__file__", None)
+        if name in self.modules and self.modules[name] is None:
+            # The import system's own mark for a name that is not to be found.
+            return None
+        loaded = self.attribute(name, "__file__")
         if isinstance(loaded, str):
             return os.path.dirname(loaded) if os.path.basename(loaded) == "__init__.py" else loaded
         bare: str | None = None
@@ -248,8 +277,12 @@ def _why(error: OSError | ValueError) -> str:
 
 def _read_regular(path: str) -> bytes:
     with _open_regular(path, _LARGEST_FILE) as stream:
-        # Files below /sys say 4096 bytes and hold less: read to the end, not to the size.
-        return stream.read(_LARGEST_FILE)
+        # Files below /sys say 4096 bytes and hold less: read to the end, not to the size. And one byte more, since
+        # those below /proc say none and hold anything: half a file would pass for the whole.
+        data = stream.read(_LARGEST_FILE + 1)
+    if len(data) > _LARGEST_FILE:
+        raise UnreadableError(path, f"more than the {_LARGEST_FILE} bytes that are read")
+    return data
 
 
 def _open_regular(path: str, largest: int) -> BinaryIO:

@@ -133,7 +133,11 @@ def _find(host: Host, wanted: _Wanted, listing: Sequence[_Metadata], notes: list
 def _own_version(host: Host, wanted: _Wanted, location: str, notes: list[Note]) -> tuple[str | None, str | None, bool]:
     """Return the version by the package's own word, where it stands, and whether the package is broken."""
     on_disk, path, broken = _version_on_disk(host, wanted, location, notes)
-    loaded = getattr(host.modules.get(wanted.name), "__version__", None)
+    problem = host.stands_in(wanted.name)
+    if problem is not None:
+        notes.append(Note("packages", wanted.name, problem))
+        return None, None, True
+    loaded = host.attribute(wanted.name, "__version__")
     if not isinstance(loaded, str):
         return on_disk, path, broken
     if on_disk is not None and on_disk != loaded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.capabilities.records import Note, Platform
@@ -67,10 +68,21 @@ def _platform(
 
 def _build(host: Host, notes: list[Note]) -> tuple[dict[str, str | None] | None, str | None]:
     """Return the literals of torch's version module, with where they were read."""
-    loaded = getattr(host.modules.get("torch"), "version", None)
-    if loaded is not None:
-        names = ("__version__", *(name for name, _ in _BUILDS))
-        return {name: getattr(loaded, name, None) for name in names}, "torch.version, as imported"
+    problem = host.stands_in("torch")
+    version = host.attribute("torch", "version")
+    if problem is None and version is not None:
+        held = vars(version) if isinstance(version, (ModuleType, SimpleNamespace)) else {}
+        if any(name in held for name, _ in _BUILDS):
+            names = ("__version__", *(name for name, _ in _BUILDS))
+            texts = {name: host.attribute("torch", "version", name) for name in names}
+            return {
+                name: text if isinstance(text, str) else None for name, text in texts.items()
+            }, "torch.version, as imported"
+        # A stub, or one in the middle of its import, has none of them, and says by that of no build what it is for.
+        problem = "its version, as imported, names neither hip, cuda nor xpu"
+    if problem is not None:
+        notes.append(Note("platform", "torch", problem))
+        return None, "torch, as imported"
     location = host.find_package("torch")
     if location is None:
         return None, None
