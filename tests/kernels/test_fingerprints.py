@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsa_caps import PageFormat, difference
@@ -45,6 +45,7 @@ def written(fmt: PageFormat) -> bytes:
     return bytes(cache_of_keys.flatten().tolist())
 
 
+@settings(deadline=None)
 @given(page_formats(), page_formats())
 def test_other_bytes_other_fingerprint(one: PageFormat, other: PageFormat) -> None:
     """Any two formats: where their bytes differ, their fingerprints do, and `difference` names a field."""
@@ -54,6 +55,7 @@ def test_other_bytes_other_fingerprint(one: PageFormat, other: PageFormat) -> No
 
 
 @pytest.mark.parametrize("field", ["order", "dialect", "scale_format", "row_stride", "rotated", "page_size"])
+@settings(deadline=None)
 @given(fmt=page_formats(), data=st.data())
 def test_each_field_alone(field: str, fmt: PageFormat, data: st.DataObject) -> None:
     """A format with one field changed: equal size is not equal bytes, and each is another fingerprint."""
