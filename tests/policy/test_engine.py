@@ -10,6 +10,7 @@ import nsa_caps
 from nsa_caps.capabilities.engines import ENGINE_TABLE, ENGINES
 from nsa_caps.capabilities.records import PLATFORMS
 from nsa_caps.capabilities.switches import SWITCHES
+from nsa_caps.cli.main import main
 from nsa_caps.policy.engine import decide_for_engine, engine_rows
 from nsa_caps.policy.rows import ROWS
 from nsa_caps.testing import MachineError, machine
@@ -201,3 +202,14 @@ def test_an_unknown_machine_bars_no_row(tmp_path: Path) -> None:
     caps = nsa_caps.probe(machine(tmp_path, platform="cuda", archs=None))
     assert [row.row for row in engine_rows(caps) or ()] == ["deepgemm"]
     assert engine_rows(caps.replace(engine="generic")) is None
+
+
+def test_the_report_says_what_the_engine_will_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On an A100 `portable` is the best row, SGLang as it is has none, and our kernels bring it there."""
+    host = machine(tmp_path, platform="cuda", archs=["sm_80"], engines={"sglang": "0.5.23"})
+    main(["report"], host=host)
+    told = capsys.readouterr().out
+    assert "SGLang 0.5.23 as it is: no row" in told
+    assert "SGLang 0.5.23 with nsa_caps' kernels: portable, page size 64" in told
+    main(["report", "--engine", "generic"], host=host)
+    assert "as it is" not in capsys.readouterr().out

@@ -14,6 +14,7 @@ from nsa_caps.cli.prove import bench, prove
 from nsa_caps.cli.question import NO, YES, Answer, UsageError, request_of, write_file
 from nsa_caps.policy.changes import torch_for
 from nsa_caps.policy.decision import decide
+from nsa_caps.policy.engine import engine_lines
 from nsa_caps.policy.explain import report_lines, supposed_lines, what_if_lines, why_lines
 from nsa_caps.report.documents import (
     matrix_document,
@@ -48,7 +49,9 @@ def _report(question: Question) -> Answer:
         from nsa_caps.report.metrics import nfd_labels, prometheus  # noqa: PLC0415 as above
 
         return Answer(code, {"nfd": nfd_labels, "prometheus": prometheus}[options.format](decision), question.caps)
-    return Answer(code, (*report_lines(decision), *_invitation(decision)), question.caps)
+    meant = options.engine is not None or question.caps.engine_release is not None
+    engine = engine_lines(question.caps, question.request) if meant else ()
+    return Answer(code, (*report_lines(decision), *engine, *_invitation(decision)), question.caps)
 
 
 def _invitation(decision: Decision) -> Iterator[Line]:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from nsa_caps.base.lines import HANG
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.decision import decide
+from nsa_caps.policy.explain import short_headline
 from nsa_caps.policy.reasons import Reason
 from nsa_caps.policy.request import Request
 from nsa_caps.policy.rows import ROWS
 from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nsa_caps.base.lines import Line
     from nsa_caps.capabilities.engines import EngineRow
     from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.rows import Row
 
-__all__ = ["decide_for_engine", "engine_rows"]
+__all__ = ["decide_for_engine", "engine_lines", "engine_rows"]
 
 
 def engine_rows(caps: Capabilities, *, kernels: bool = False, index_kpool: int = 1) -> tuple[EngineRow, ...] | None:
@@ -82,6 +87,25 @@ def decide_for_engine(
     # A fix is looked for among these alone.
     names = tuple(dict.fromkeys(row.row for row in allowed or ENGINE_TABLE[caps.engine].rows or ()))
     return _nothing(decide(caps, replace(request, rows=names), rows), kernels=kernels)
+
+
+def engine_lines(caps: Capabilities, request: Request | None = None) -> Iterator[Line]:
+    """Return what the machine's engine will run, as it is and with this library's kernels; nothing for your own.
+
+    Args:
+        caps: the machine; its engine is `caps.engine`.
+        request: as in `decide_for_engine`.
+    """
+    engine = ENGINE_TABLE[caps.engine]
+    if engine.rows is None:
+        return
+    yield ()
+    title = " ".join(filter(None, (engine.title, caps.engine_release)))
+    for way, kernels in (("as it is", False), ("with nsa_caps' kernels", True)):
+        if not kernels or engine.kernel_releases:
+            decision = decide_for_engine(caps, request, kernels=kernels)
+            role = "bad" if decision.chosen is None else "good"
+            yield (f"{title} {way}: ", "label"), HANG, (short_headline(decision), role)
 
 
 def _sizes(row: EngineRow, request: Request) -> tuple[int | None, ...]:
