@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["gather", "quantise_and_store", "store"]
 
 
-@triton.jit  # type: ignore[untyped-decorator]  # Triton has no types, and takes annotations for its own
-def _wait(flag):  # type: ignore[no-untyped-def]  # as above
+@triton.jit
+def _wait(flag):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 Triton takes annotations for its own
     while tl.load(flag, volatile=True) == 0:
         pass
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["gather", "quantise_and_store", "store"]
 
 
-@triton.jit  # type: ignore[untyped-decorator]  # Triton has no types, and takes annotations for its own
-def _write_beyond(cache):  # type: ignore[no-untyped-def]  # as above
+@triton.jit
+def _write_beyond(cache):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 Triton takes annotations for its own
     tl.store(cache + (1 << 44), 1)
 
 
