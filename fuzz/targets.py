@@ -19,7 +19,7 @@ from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.records import PLATFORMS, AotBundle, AotKernel, Capabilities, Device, Note, Package
 from nsa_caps.capabilities.switches import SWITCHES, VARIABLES, resolve
 from nsa_caps.policy.decision import UnknownRowError, decide
-from nsa_caps.probes.aiter_source import aiter_source
+from nsa_caps.probes.aiter.reader import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
 from nsa_caps.probes.devices import devices
 from nsa_caps.probes.host import Host

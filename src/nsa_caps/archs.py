@@ -40,6 +40,7 @@ class Arch(NamedTuple):
         fp8_product: the lowest Triton that multiplies fp8 matrices by instructions of its own; None: none does.
         fp8_type: Triton has an fp8 type there, as aiter's kernels need.
         plain: the lowest Triton that aiter's plain kernel compiles with; None: not known to compile.
+        plain_failed_below: below that it was seen to fail; otherwise it was not tried.
         gluon: the lowest Triton that aiter's gluon kernels compile with, beyond what aiter's own gate asks for.
         mfma: the version of its matrix instructions, which aiter's gluon kernels are written for.
         deep_gemm: the part of DeepGEMM's file names for it, such as `sm90`; None: DeepGEMM has no kernel for it.
@@ -57,6 +58,7 @@ class Arch(NamedTuple):
     fp8_product: str | None = None
     fp8_type: bool = True
     plain: str | None = None
+    plain_failed_below: bool = True
     gluon: str | None = None
     mfma: str | None = None
     deep_gemm: str | None = None
@@ -74,20 +76,20 @@ _ALL = (
     Arch("gfx90a", "amd", _COMPILED, triton="3.3.0", fp8_type=False, tested=True, shown=True),
     Arch("gfx940", "amd", "the ISA is gfx942's; not compiled for", dialect="e4m3fnuz"),
     Arch("gfx941", "amd", "the ISA is gfx942's; not compiled for", dialect="e4m3fnuz"),
-    Arch("gfx942", "amd", _MEASURED, dialect="e4m3fnuz", triton="3.3.0", fp8_product="3.3.0", plain="3.2.0", mfma="3",
-        tested=True, shown=True),
+    Arch("gfx942", "amd", _MEASURED, dialect="e4m3fnuz", triton="3.3.0", fp8_product="3.3.0", plain="3.2.0",
+        plain_failed_below=False, mfma="3", tested=True, shown=True),
     Arch("gfx950", "amd", _MEASURED, triton="3.3.0", fp8_product="3.3.0", plain="3.3.0", mfma="4",
         tested=True, shown=True),
     Arch("gfx1100", "amd", _MEASURED, triton="3.3.0", plain="3.5.0", tested=True),
-    Arch("gfx1101", "amd", _MEASURED, triton="3.3.0", plain="3.6.0"),
-    Arch("gfx1102", "amd", _MEASURED, triton="3.3.0", plain="3.6.0"),
+    Arch("gfx1101", "amd", _MEASURED, triton="3.3.0", plain="3.6.0", plain_failed_below=False),
+    Arch("gfx1102", "amd", _MEASURED, triton="3.3.0", plain="3.6.0", plain_failed_below=False),
     Arch("gfx1103", "amd", _COMPILED, triton="3.3.0"),
     Arch("gfx1150", "amd", _COMPILED, triton="3.3.0"),
     Arch("gfx1151", "amd", _MEASURED, triton="3.3.0", plain="3.5.0", tested=True, shown=True),
     Arch("gfx1152", "amd", _COMPILED, triton="3.3.0"),
     Arch("gfx1153", "amd", _COMPILED, triton="3.3.0"),
     Arch("gfx1200", "amd", _MEASURED, triton="3.3.0", fp8_product="3.4.0", plain="3.4.0", tested=True),
-    Arch("gfx1201", "amd", _MEASURED, triton="3.3.0", fp8_product="3.4.0", plain="3.6.0"),
+    Arch("gfx1201", "amd", _MEASURED, triton="3.3.0", fp8_product="3.4.0", plain="3.4.0", plain_failed_below=False),
     Arch("gfx1250", "amd", _MEASURED, triton="3.6.0", fp8_product="3.7.0", gluon="3.7.0", tested=True, shown=True),
     Arch("gfx928", "hygon", "Hygon's DCU: no Triton of its own here", fp8_type=False),
     Arch("gfx936", "hygon", "Hygon's DCU: no Triton of its own here", fp8_type=False),

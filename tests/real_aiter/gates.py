@@ -18,7 +18,7 @@ from .stand_ins import Bundle, Launched, RealMachine, Tensor
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Bundle", "Call", "Outcome", "RealMachine", "cache_kernels_take_preshuffle", "outcome"]
+__all__ = ["Bundle", "Call", "Outcome", "RealMachine", "cache_kernels_take_preshuffle", "judge", "outcome"]
 
 LOGITS = ("aiter.ops.triton.attention.pa_mqa_logits", "aiter.ops.triton.pa_mqa_logits")
 CACHE_KERNELS = frozenset({"indexer_k_quant_and_cache", "cp_gather_indexer_k_quant_cache"})
@@ -68,7 +68,7 @@ def outcome(git: Path, commit: str, machine: RealMachine, call: Call) -> Outcome
             KVBlockSize=call.page_size,
         )
     except Launched as launched:
-        return _judge(launched, machine, call)
+        return judge(launched, machine, call)
     except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
         return _raised("call", error)
     raise AssertionError("aiter returned without a launch")
@@ -82,7 +82,8 @@ def cache_kernels_take_preshuffle(git: Path, commit: str) -> bool:
     return taking >= CACHE_KERNELS
 
 
-def _judge(launched: Launched, machine: RealMachine, call: Call) -> Outcome:
+def judge(launched: Launched, machine: RealMachine, call: Call) -> Outcome:
+    """What becomes of a call that launched: it runs, or reads otherwise than was written."""
     kernel = "plain" if launched.how == "plain" else "preshuffle" if call.preshuffle else "base"
     dialect = "float8_e4m3fnuz" if machine.arch.startswith("gfx94") else "float8_e4m3fn"
     if launched.keys == "uint8":

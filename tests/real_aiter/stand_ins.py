@@ -51,10 +51,12 @@ class Launched(BaseException):
     What was asked for, not an error: no handler of aiter's may catch it.
     """
 
-    def __init__(self, how: str, function: FunctionType, keys: str) -> None:
+    def __init__(self, how: str, function: FunctionType, keys: str, page: object = None) -> None:
         super().__init__(how)
         self.how = how
         self.keys = keys
+        self.name = function.__name__
+        self.page = page
         # The gluon kernels take KVBlockSize too, but read pages above 1 as tiles whatever is asked (aiter#5591).
         self.reads_flat_pages = how == "plain" and "KVBlockSize" in inspect.signature(function).parameters
 
@@ -112,7 +114,7 @@ class Kernel:
         """Compile for the GPU that runs, and launch."""
         kwargs = {name: value for name, value in kwargs.items() if name not in LAUNCH_OPTIONS}
         given = inspect.signature(self.fn).bind(*args, **kwargs).arguments
-        raise Launched("plain", self.fn, given["KV_buffer"].dtype)
+        raise Launched("plain", self.fn, given["KV_buffer"].dtype, given.get("KVBlockSize"))
 
 
 class Tensor:
@@ -180,6 +182,7 @@ class Target(NamedTuple):
 
 def compiled_kernel_class(machine: RealMachine) -> type:
     """A ``CompiledKernel``: a class for each machine, as aiter patches it."""
+    release = _release(machine)
 
     class CompiledKernel:
         hash = ""
@@ -201,19 +204,29 @@ def compiled_kernel_class(machine: RealMachine) -> type:
         def launch(self, *args: Any) -> Any:
             if self.arch != machine.arch:
                 raise RuntimeError(f"no kernel image for {machine.arch}: the kernel was compiled for {self.arch}")
+            takes = len(inspect.signature(self.function).parameters)
+            if len(args) != takes and release >= (3, 5):
+                # Triton 3.5 and 3.6 count, on AMD later ones do not: the rest is shifted (d863d2f8).
+                if release < (3, 7):
+                    raise TypeError(f"{self.function.__name__} takes {takes} arguments, not {len(args)}")
+                raise Launched(self.how, self.function, "shifted")
             raise Launched(self.how, self.function, args[7].dtype)
 
     return CompiledKernel
+
+
+def _release(machine: RealMachine) -> tuple[int, ...]:
+    try:
+        return Version(str(machine.triton)).release
+    except InvalidVersion:
+        return (sys.maxsize,)
 
 
 def triton_modules(machine: RealMachine) -> dict[str, ModuleType]:
     """Triton's modules on that machine, each under its name; what this Triton lacks is left out."""
     if machine.triton is None:
         return {}
-    try:
-        release = Version(machine.triton).release
-    except InvalidVersion:
-        release = (sys.maxsize,)
+    release = _release(machine)
 
     def jit(fn: FunctionType | None = None, **_: object) -> Any:
         return Kernel(fn) if fn else jit

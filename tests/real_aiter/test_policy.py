@@ -8,6 +8,7 @@ it would run.
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +24,6 @@ from .gates import Bundle, Call, RealMachine, cache_kernels_take_preshuffle, out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 COMMITS = (
     "fe927e8d", "914dcee3", "9715eeccee", "a8eb62f5", "10c87ea1", "a1bdcec9", "a6bb4993", "3b2e6f48", "861b4c93",
@@ -41,12 +41,8 @@ SYSTEM_TRITON = (None, "0", "1", "true")
 # In the bundle: nothing, the kernels for this GPU, or those for another one.
 BUNDLES = ("none", "own", "other")
 PAGES = {"aiter-preshuffle": (16, 32, 48, 64, 80, 128, 256, 512), "aiter-flat": (64,), "aiter-token": (1,)}
-# What a probe reads of the package.
-FILES = (
-    "__init__.py", "jit/core.py", "jit/utils/build_targets.py", "jit/utils/chip_info.py", "ops/attention.py",
-    "ops/cache.py", "ops/triton/attention/pa_mqa_logits.py", "ops/triton/gluon/__init__.py",
-    "ops/triton/gluon/pa_mqa_logits.py", "ops/triton/pa_mqa_logits.py", "utility/dtypes.py",
-)  # fmt: skip
+# Every file of aiter that its import runs, or that decides, at any commit of its main branch since the first kernel.
+FILES = tuple(Path(__file__).with_name("files.txt").read_text(encoding="utf-8").split())
 
 
 def lay_out_sources(site: Path, checkout: Checkout) -> None:

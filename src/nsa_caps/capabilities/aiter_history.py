@@ -1,6 +1,6 @@
 """The aiter releases that a fix may name, with what their source shows.
 
-Each was read from the source at its commit by `nsa_caps.probes.aiter_source`; `pytest --aiter-checkout DIR` reads them
+Each was read from the source at its commit by `nsa_caps.probes.aiter.reader`; `pytest --aiter-checkout DIR` reads them
 again and fails where this table differs.
 """
 
@@ -15,7 +15,7 @@ from nsa_caps.capabilities.records import AiterSource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AITER_RELEASES", "GENERATIONS", "KNOWN_AITERS", "AiterRelease"]
+__all__ = ["AITER_RELEASES", "GENERATIONS", "AiterRelease"]
 
 
 class AiterRelease(NamedTuple):
@@ -34,62 +34,16 @@ class AiterRelease(NamedTuple):
     source: AiterSource
 
 
-_V0_1_13 = AiterSource(
-    location="",
-    logits_module="ops/triton/attention/pa_mqa_logits.py",
-    logits_preshuffle=True,
-    store_preshuffle=True,
-    gather_preshuffle=True,
-    triton_comparison="base_version",
-    gluon_triton="3.5.0",
-    triton_gap="none",
-    aot_stops_jit=True,
-    aot_needs_gluon_triton=True,
-    arch_gate="assert",
-    gluon_archs=("gfx942", "gfx950"),
-    known_archs=(
-        "gfx90a", "gfx908", "gfx940", "gfx941", "gfx942", "gfx945", "gfx1100", "gfx950", "gfx1101", "gfx1102",
-        "gfx1103", "gfx1150", "gfx1151", "gfx1152", "gfx1153", "gfx1200", "gfx1201", "gfx1250",
-    ),
-    plain_pages="one",
-    chunk_rule="either",
-    gate_triton="none",
-    gate_escape="none",
-    package_imports_gluon=True,
-    trimmed_by=("AITER_AOT_IMPORT",),
-    mfma="target",
-    mfma_3d=("base", "preshuffle"),
-    wide_offsets=(),
-    fp8_archs=("gfx942", "gfx950", "gfx1250"),
-    gfx1250_waves=2,
-)  # fmt: skip
-_V0_1_16 = replace(
-    _V0_1_13,
-    gluon_archs=("gfx942", "gfx950", "gfx1250"),
-    fp8_archs=("gfx942", "gfx950", "gfx1200", "gfx1201", "gfx1250"),
-    gate_triton="3.6.0",
-    gate_escape="AITER_USE_SYSTEM_TRITON",
-    trimmed_by=("AITER_TRITON_ONLY", "AITER_AOT_IMPORT"),
-)
-_MAIN = replace(
-    _V0_1_16,
-    arch_gate="select",
-    plain_pages="any",
-    wide_offsets=("preshuffle",),
-    fp8_archs=(
-        "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1102", "gfx1151", "gfx1200", "gfx1201", "gfx1250",
-    ),
-    gfx1250_waves=4,
-)  # fmt: skip
-
-AITER_RELEASES: Mapping[str, AiterRelease] = {
-    "0.1.13": AiterRelease("0.1.13", ">= 0.1.13", "a6bb4993", _V0_1_13),
-    "0.1.16": AiterRelease("0.1.16", ">= 0.1.16", "861b4c93", _V0_1_16),
-    "main": AiterRelease("04907edc", "from 2026-08-20 on (commit 04907edc)", "04907edc", _MAIN),
-}
-
 _ARCHS_2025 = ("gfx90a", "gfx908", "gfx940", "gfx941", "gfx942", "gfx945", "gfx1100", "gfx950")
 _ARCHS_RDNA = ("gfx1101", "gfx1102", "gfx1103", "gfx1150", "gfx1151", "gfx1152", "gfx1153", "gfx1200", "gfx1201")
+_QK_ROPE = ("indexer_qk_rope_quant_and_cache", "indexer_qk_rope_quant_and_cache(preshuffle)")
+_RAGGED = ("fp8_mqa_logits", "fp8_mqa_logits(clean_logits)")
+
+
+def _compiled(*archs: str) -> tuple[str, ...]:
+    kernels = (f"{kernel}:{arch}" for kernel in ("base", "preshuffle") for arch in archs)
+    return (*kernels, "plain:*")
+
 
 _D36601A9 = AiterSource(
     location="",
@@ -101,7 +55,8 @@ _D36601A9 = AiterSource(
     package_imports_gluon=False,
     trimmed_by=(),
     fp8_archs=("gfx942", "gfx950"),
-    gfx1250_waves=2,
+    imports=True,
+    takes=("fp8_mqa_logits",),
 )
 _FE927E8D = replace(
     _D36601A9,
@@ -119,6 +74,11 @@ _FE927E8D = replace(
     mfma="3",
     mfma_3d=(),
     wide_offsets=(),
+    gfx1250_waves=2,
+    wrapper="switch",
+    calls=("tiles", "token", "flat"),
+    launches_short=(),
+    compiled=_compiled("gfx942"),
 )
 _914DCEE3 = replace(
     _FE927E8D, triton_comparison="base_version", triton_gap="none", aot_stops_jit=True, plain_pages="one"
@@ -132,11 +92,30 @@ _A8EB62F5 = replace(
     mfma="4",
     mfma_3d=("preshuffle",),
     fp8_archs=("gfx942", "gfx950", "gfx1250"),
+    compiled=_compiled("gfx950"),
 )
-_10C87EA1 = replace(_A8EB62F5, aot_needs_gluon_triton=True, mfma="target")
+_10C87EA1 = replace(_A8EB62F5, aot_needs_gluon_triton=True, mfma="target", compiled=_compiled("gfx942", "gfx950"))
 _A1BDCEC9 = replace(_10C87EA1, known_archs=(*_ARCHS_2025, *_ARCHS_RDNA, "gfx1250"), mfma_3d=("base", "preshuffle"))
-_F061FBA9 = replace(_V0_1_13, gate_triton="3.6.0")
+_A6BB4993 = replace(_A1BDCEC9, store_preshuffle=True, gather_preshuffle=True, trimmed_by=("AITER_AOT_IMPORT",))
+_F061FBA9 = replace(_A6BB4993, gate_triton="3.6.0", takes=(*_QK_ROPE, *_RAGGED))
 _3B2E6F48 = replace(_F061FBA9, gate_escape="AITER_USE_SYSTEM_TRITON")
+_V0_1_15 = replace(_3B2E6F48, fp8_archs=("gfx942", "gfx950", "gfx1200", "gfx1201", "gfx1250"))
+_861B4C93 = replace(
+    _V0_1_15,
+    gluon_archs=("gfx942", "gfx950", "gfx1250"),
+    trimmed_by=("AITER_TRITON_ONLY", "AITER_AOT_IMPORT"),
+    compiled=_compiled("gfx942", "gfx950", "gfx1250"),
+)
+_V0_1_18 = replace(_861B4C93, gfx1250_waves=4, takes=(*_QK_ROPE, *_RAGGED, "flydsl_fp8_mqa_logits"))
+_04907EDC = replace(
+    _V0_1_18,
+    arch_gate="select",
+    plain_pages="any",
+    wide_offsets=("preshuffle",),
+    fp8_archs=(
+        "gfx942", "gfx950", "gfx1100", "gfx1101", "gfx1102", "gfx1151", "gfx1200", "gfx1201", "gfx1250",
+    ),
+)  # fmt: skip
 
 GENERATIONS: Mapping[str, AiterSource] = MappingProxyType(
     {
@@ -146,26 +125,19 @@ GENERATIONS: Mapping[str, AiterSource] = MappingProxyType(
         "a8eb62f5": _A8EB62F5,
         "10c87ea1": _10C87EA1,
         "a1bdcec9": _A1BDCEC9,
-        "a6bb4993": _V0_1_13,
+        "a6bb4993": _A6BB4993,
         "f061fba9": _F061FBA9,
         "3b2e6f48": _3B2E6F48,
-        "861b4c93": _V0_1_16,
-        "04907edc": _MAIN,
+        "861b4c93": _861B4C93,
+        "04907edc": _04907EDC,
     }
 )
 """What the real source shows, by the commit with which its gates changed, oldest first; `location` is empty."""
 
-# The first generation that a release has; those of `AITER_RELEASES` are the ones to ask for.
-_RELEASED = {"0.1.11": "a8eb62f5", "0.1.12": "10c87ea1", "0.1.15": "3b2e6f48"}
-
-KNOWN_AITERS: Mapping[str, AiterRelease] = MappingProxyType(
-    {
-        **{
-            commit: AiterRelease(commit, f"of commit {commit}", commit, source)
-            for commit, source in GENERATIONS.items()
-        },
-        **{name: AiterRelease(name, name, commit, GENERATIONS[commit]) for name, commit in _RELEASED.items()},
-        **AITER_RELEASES,
-    }
-)
-"""Every aiter that may be supposed: by the commit with which its gates changed, or by a release that has them."""
+AITER_RELEASES: Mapping[str, AiterRelease] = {
+    "0.1.13": AiterRelease("0.1.13", ">= 0.1.13", "a6bb4993", _A6BB4993),
+    "0.1.15": AiterRelease("0.1.15", ">= 0.1.15", "v0.1.15", _V0_1_15),
+    "0.1.16": AiterRelease("0.1.16", ">= 0.1.16", "861b4c93", _861B4C93),
+    "0.1.18": AiterRelease("0.1.18", ">= 0.1.18", "v0.1.18", _V0_1_18),
+    "main": AiterRelease("04907edc", "from 2026-08-20 on (commit 04907edc)", "04907edc", _04907EDC),
+}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ENGINES", "ENGINE_TABLE", "Engine", "EngineName", "EngineRow", "Reading"]
+__all__ = ["ENGINES", "ENGINE_TABLE", "Engine", "EngineName", "EngineRow", "Handed", "Reading"]
 
 
 # For type checkers and completion; a test holds it against the table.
@@ -61,6 +61,34 @@ class EngineRow(NamedTuple):
     since: str | None = None
 
 
+class Handed(NamedTuple):
+    """A function of aiter that an engine calls, or a keyword that it hands it, in the form of `AiterSource.takes`.
+
+    Attributes:
+        takes: `fp8_mqa_logits(clean_logits)`, or a function's name alone.
+        since: the engine's first release that does so.
+        aiter: the release, a key of `AITER_RELEASES`, that takes it; None: none that was read.
+        source: where that is read.
+        archs: only there; empty: on every arch.
+        not_archs: everywhere but there.
+        switch: only where this switch is on.
+        probed: only where aiter has this function: the engine looks for its name, and for nothing else.
+        off_switch: not where this switch is on.
+        off: the variable that turns that switch on.
+    """
+
+    takes: str
+    since: str
+    aiter: str | None
+    source: str
+    archs: tuple[str, ...] = ()
+    not_archs: tuple[str, ...] = ()
+    switch: str | None = None
+    probed: str | None = None
+    off_switch: str | None = None
+    off: str | None = None
+
+
 @dataclass(frozen=True)
 class Engine:
     """What is known of one engine.
@@ -77,6 +105,8 @@ class Engine:
         variables: its own variables by switch, the strongest first.
         defaults: switches whose default is not the table's.
         rows: the rows that it can run, best first, as it is and with our kernels; None: it is yours, and runs all.
+        hands: what it calls of aiter, and with which keywords.
+        own_cache: its store and gather are its own, and never aiter's.
         row_stride: bytes that a token takes of its page.
         hook: how it finds plugins: the group of entry points that it runs at its start; None: it runs none.
     """
@@ -92,6 +122,8 @@ class Engine:
     variables: Mapping[str, tuple[Reading, ...]] = field(default_factory=lambda: MappingProxyType({}))
     defaults: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
     rows: tuple[EngineRow, ...] | None = None
+    hands: tuple[Handed, ...] = ()
+    own_cache: bool = False
     row_stride: int = 132
     hook: str | None = None
 
@@ -121,6 +153,7 @@ _SGLANG = Engine(
                     " set SGLANG_DSA_HIP_DISABLE_PRESHUFFLE",
                 ),
             ),
+            "no_fused_indexer": (Reading("SGLANG_DISABLE_AITER_FUSED_FP8_DSA_INDEXER", "SGLang EnvBool"),),
             "torch_logits": (Reading("SGLANG_FP8_PAGED_MQA_LOGITS_TORCH", "SGLang EnvBool"),),
         }
     ),
@@ -133,6 +166,21 @@ _SGLANG = Engine(
         EngineRow("deepgemm", ("cuda",), page_sizes=(64,), pooled_sizes=(64,)),
         EngineRow("portable", _GPUS, kernels=True, page_sizes=(64,)),
         EngineRow("reference", ("cuda",), page_sizes=(64,), switch=("torch_logits", True), since="0.5.23"),
+    ),
+    hands=(
+        Handed("indexer_k_quant_and_cache(preshuffle)", "0.5.12", "0.1.13", "sglang#23562", switch="use_aiter"),
+        Handed("fp8_mqa_logits(clean_logits)", "0.5.15", "0.1.15", "sglang#28757"),
+        Handed(
+            "indexer_qk_rope_quant_and_cache(compute_all_q_rope)",
+            "0.5.21",
+            None,
+            "aiter#5066",
+            archs=("gfx950",),
+            switch="use_aiter",
+            probed="indexer_qk_rope_quant_and_cache",
+            off_switch="no_fused_indexer",
+            off="SGLANG_DISABLE_AITER_FUSED_FP8_DSA_INDEXER",
+        ),
     ),
     hook="sglang.srt.plugins",
 )
@@ -156,6 +204,18 @@ _VLLM = Engine(
         EngineRow("portable", ("cuda",), kernels=True, page_sizes=(64,)),
         EngineRow("portable", ("rocm",), kernels=True, page_sizes=(64, 128, 256, 32, 16)),
         EngineRow("reference", ("rocm",), page_sizes=(1,), archs=("gfx950", "gfx11"), switch=("use_aiter", False)),
+    ),
+    own_cache=True,
+    hands=(
+        Handed("flydsl_fp8_mqa_logits", "0.30.0", "0.1.18", "vLLM 0.30.0", archs=("gfx942",), switch="use_aiter"),
+        Handed(
+            "fp8_mqa_logits(clean_logits)",
+            "0.33.0",
+            "0.1.15",
+            "vLLM 0.33.0",
+            not_archs=("gfx942",),
+            switch="use_aiter",
+        ),
     ),
     hook="vllm.general_plugins",
 )

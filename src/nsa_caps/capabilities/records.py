@@ -137,6 +137,18 @@ class AiterSource:
             zero (aiter#4774).
         fp8_archs: archs that `utility/dtypes.py` has an fp8 type for; elsewhere keys are viewed as uint8, and the plain
             kernel's dot does not compile.
+        wrapper: which kernel the logits function calls: `switch`, as the module's switch has it, or `plain` always (the
+            images of SGLang v0.5.9 rewrite the branch to `if False:`).
+        calls: the calls of which these facts foretell everything that the source does, on every machine: `tiles`,
+            `token` and `flat`. Of another one, a statement of the source is one that no fact stands for.
+        launches_short: the kernels that are launched with fewer arguments than they take (d863d2f8).
+        compiled: the kernels whose bodies were seen to compile, each with an arch: `preshuffle:gfx942`; `plain:*`.
+        imports: every module that `import aiter` runs is there, and none of them refuses in a way of its own.
+        takes: the functions that engines call, and their keywords, as far as this aiter has them: `fp8_mqa_logits`,
+            `fp8_mqa_logits(clean_logits)`.
+        known_as: the release whose source this is, word for word.
+        places: where facts stand: `gluon_archs=ops/triton/attention/pa_mqa_logits.py:274`.
+        unaccounted: what was not understood, each with its file and line.
         gfx1250_waves: the W in the name of gfx1250's ahead-of-time preshuffle kernel: 2 (861b4c93), then 4 (3ccc08d2).
     """
 
@@ -164,6 +176,15 @@ class AiterSource:
     wide_offsets: tuple[str, ...] | None = None
     fp8_archs: tuple[str, ...] | None = None
     gfx1250_waves: int | None = None
+    wrapper: Literal["switch", "plain"] | None = None
+    calls: tuple[str, ...] | None = None
+    launches_short: tuple[str, ...] | None = None
+    compiled: tuple[str, ...] | None = None
+    imports: bool | None = None
+    takes: tuple[str, ...] | None = None
+    known_as: str | None = None
+    places: tuple[str, ...] = ()
+    unaccounted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,7 @@ SWITCHES: tuple[SwitchRow, ...] = (
         always=(Reading("AITER_TRITON_ONLY", "aiter import variables"),)),
     SwitchRow("aiter_aot_import", False, "imports aiter as its own ahead-of-time builds do, without kernels",
         always=(Reading("AITER_AOT_IMPORT", "aiter import variables"),)),
+    SwitchRow("no_fused_indexer", False, "keeps SGLang from aiter's fused writer of index keys on gfx950"),
     SwitchRow("gpu_archs", "", "the arch that aiter takes for the machine's; empty: it asks rocminfo",
         always=(Reading("GPU_ARCHS", "aiter GPU_ARCHS", keep_blank=True),)),
     SwitchRow("engine", "", "which engine is meant where none is named",

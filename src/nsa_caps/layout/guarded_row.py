@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nsa_caps.capabilities.records import Capabilities
-    from nsa_caps.policy.caveats import Caveat
+    from nsa_caps.policy.caveats import Caveat, Warn
     from nsa_caps.policy.request import Request
     from nsa_caps.policy.requirements.common import Requirement
     from nsa_caps.probes.timeout import TimeLimit
@@ -81,12 +81,14 @@ def guarded_row(row: Row, source: str, limit: TimeLimit) -> Row:
 
         return check
 
-    def guarded_caveat(caveat: Caveat) -> Caveat:
-        def tell(caps: Capabilities) -> str | None:
-            text, problem = call(lambda: _checked_text(caveat(caps)))
-            return text if problem is None else f"its own caveat failed: {problem} ({source})"
+    def told(text: str | None, problem: str | None, what: str) -> str | None:
+        return text if problem is None else f"its own {what} failed: {problem} ({source})"
 
-        return tell
+    def guarded_caveat(caveat: Caveat) -> Caveat:
+        return lambda caps: told(*call(lambda: _checked_text(caveat(caps))), "caveat")
+
+    def guarded_warning(warning: Warn) -> Warn:
+        return lambda caps, page_size: told(*call(lambda: _checked_text(warning(caps, page_size))), "warning")
 
     # Once a page size, so that the options of a row that was found to have some are those.
     @cache
@@ -101,7 +103,7 @@ def guarded_row(row: Row, source: str, limit: TimeLimit) -> Row:
         row,
         requirements=(*map(guarded_requirement, row.requirements), has_options),
         caveats=tuple(map(guarded_caveat, row.caveats)),
-        warnings=tuple(map(guarded_caveat, row.warnings)),
+        warnings=tuple(map(guarded_warning, row.warnings)),
         variant=None if row.variant is None else guarded_caveat(row.variant),
         logits_options=lambda page_size: options(page_size)[0] or {},
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AOT_VARIABLE",
     "CHUNK_K",
+    "ESCAPE_VARIABLE",
+    "GLUON_MEASURED",
     "LOGITS_MODULE",
     "MEASURED",
     "Kernel",
@@ -32,14 +34,19 @@ __all__ = [
     "jit_runs",
     "kernel_variant",
     "no_compile_reason",
+    "reaches_import_gate",
 ]
 
 Kernel: TypeAlias = Literal["base", "preshuffle"]
 
 AOT_VARIABLE = "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS"
+# The variable of 3b2e6f48, which switches read; an aiter that asks for another one is asked in vain.
+ESCAPE_VARIABLE = "AITER_USE_SYSTEM_TRITON"
 # Where most rules were read, as a source to name; and where what compiles was measured.
 LOGITS_MODULE = "aiter/ops/triton/attention/pa_mqa_logits.py"
 MEASURED = "measured: tests/real_aiter/compiles.json"
+# The archs that each body of the gluon kernels was compiled for; what fails there is known not to compile.
+GLUON_MEASURED = ("gfx942", "gfx950", "gfx1250")
 # The default of `deepgemm_fp8_paged_mqa_logits`, which no engine changes.
 CHUNK_K = 256
 
@@ -89,8 +96,10 @@ def aiter_arch(caps: Capabilities) -> str | None:
 def gluon_active(caps: Capabilities) -> bool | None:
     """Return whether aiter runs its gluon kernels rather than the plain Triton one."""
     source = caps.aiter_source
-    if source is None:
+    if source is None or source.wrapper is None:
         return None
+    if source.wrapper == "plain":
+        return False
     new = has_new_triton(source, caps.triton.version)
     asked = True if aot_switch(caps) else new
     if not asked or source.arch_gate == "assert":
@@ -115,6 +124,17 @@ def jit_runs(caps: Capabilities) -> bool | None:
     return new and not (aot_switch(caps) and source.aot_stops_jit)
 
 
+def reaches_import_gate(caps: Capabilities) -> bool | None:
+    """Return whether aiter itself, or its logits module, imports the gluon package, where the minimum stands."""
+    source = caps.aiter_source
+    if source is None:
+        return None
+    new = has_new_triton(source, caps.triton.version)
+    if new or source.package_imports_gluon:
+        return True
+    return None if new is None or source.package_imports_gluon is None else False
+
+
 def aot_kernel_name(source: AiterSource, kernel: Kernel, heads: int, page_size: int, arch: str) -> str:
     """Return the folder that aiter's loader asks for; W is WavePerEU, F that rows of 132 bytes are not padded to 16."""
     if kernel == "preshuffle":
@@ -136,6 +156,9 @@ def no_compile_reason(caps: Capabilities, kernel: Kernel, arch: str) -> tuple[st
     if known is not None and known.mfma is not None and source.mfma in ("3", "4") and source.mfma != known.mfma:
         observed = f"kernels written for MFMA version {source.mfma}, on {arch}"
         return observed, "an aiter that follows the GPU (10c87ea1)", None
+    seen = [name.partition(":")[2] for name in source.compiled or () if name.startswith(f"{kernel}:")]
+    if arch in GLUON_MEASURED and seen and arch not in seen:
+        return f"the {kernel} kernel of this commit, on {arch}", "an aiter whose kernel compiles", None
     if kernel not in source.mfma_3d and triton.release >= (3, 6):
         observed = f"the {kernel} kernel names MFMA shapes by two numbers, on Triton {triton}"
         return observed, "an aiter since a1bdcec9, or Triton < 3.6", None

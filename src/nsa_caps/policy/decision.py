@@ -6,7 +6,7 @@ No I/O, no clock, no environment, no torch: the machine is an argument, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from nsa_caps.base.hints import did_you_mean
 from nsa_caps.policy.changes import Change
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from nsa_caps.capabilities.kept import KeptVerdict
     from nsa_caps.capabilities.records import Capabilities
-    from nsa_caps.policy.caveats import Caveat
     from nsa_caps.policy.rows import Row
 
 __all__ = ["Decision", "Fix", "UnknownRowError", "decide", "find_row"]
@@ -77,19 +76,21 @@ class Decision:
     @property
     def caveats(self) -> tuple[str, ...]:
         """What to know of the row chosen, such as what it costs against the best: here, where that was measured."""
-        here = None if self.chosen is None else cost_here(self.chosen, self.caps)
-        return self._told("caveats") if here is None else (here,)
+        if self.chosen is None:
+            return ()
+        here = cost_here(self.chosen, self.caps)
+        if here is not None:
+            return (here,)
+        caveats = find_row(self.chosen, self.rows).caveats
+        return tuple(text for caveat in caveats if (text := caveat(self.caps)) is not None)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Where the kernels of the row chosen give wrong results without a sign."""
-        return self._told("warnings")
-
-    def _told(self, field_name: Literal["caveats", "warnings"]) -> tuple[str, ...]:
+        """Where the kernels of the row chosen give wrong results without a sign, at its page size."""
         if self.chosen is None:
             return ()
-        caveats: tuple[Caveat, ...] = getattr(find_row(self.chosen, self.rows), field_name)
-        return tuple(text for caveat in caveats if (text := caveat(self.caps)) is not None)
+        page_size, warnings = self.verdict(self.chosen).page_size, find_row(self.chosen, self.rows).warnings
+        return tuple(text for warning in warnings if (text := warning(self.caps, page_size)) is not None)
 
     def explain(self) -> str:
         """Return the decision in words: the verdict, what it rests on, why better rows are out, the smallest fix."""

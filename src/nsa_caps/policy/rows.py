@@ -9,12 +9,13 @@ from nsa_caps.policy.aiter_gates import kernel_variant
 from nsa_caps.policy.caveats import always, narrow_offsets
 from nsa_caps.policy.requirements import aiter, deep_gemm, gluon, gpu  # noqa: A004 no builtin is meant by it
 from nsa_caps.policy.requirements import common as need
+from nsa_caps.policy.requirements.handed import other_release, takes_what_is_handed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nsa_caps.pages import Order
-    from nsa_caps.policy.caveats import Caveat
+    from nsa_caps.policy.caveats import Caveat, Warn
     from nsa_caps.policy.requirements.common import Requirement
 
 __all__ = ["ROWS", "Row"]
@@ -51,7 +52,7 @@ class Row:
     caveats: tuple[Caveat, ...] = ()
     packages: tuple[str, ...] = ()
 
-    warnings: tuple[Caveat, ...] = ()
+    warnings: tuple[Warn, ...] = ()
     variant: Caveat | None = None
 
     @property
@@ -80,6 +81,7 @@ _AITER = (
     aiter.arch_known,
     aiter.arch_same,
     aiter.arch_has_fp8,
+    takes_what_is_handed,
 )
 
 ROWS: tuple[Row, ...] = (
@@ -94,7 +96,7 @@ ROWS: tuple[Row, ...] = (
         logits_options=lambda page_size: {"Preshuffle": True, "KVBlockSize": page_size},
         requirements=(
             *_AITER,
-            aiter.source_shows("store_preshuffle", "gather_preshuffle", "chunk_rule"),
+            aiter.source_shows("tiles", "chunk_rule"),
             need.switch_on("use_aiter", "switch.aiter-off"),
             need.switch_off("disable_preshuffle", "switch.preshuffle-off"),
             aiter.cache_takes_preshuffle,
@@ -102,6 +104,7 @@ ROWS: tuple[Row, ...] = (
             gluon.gluon_runs("preshuffle", 64),
             aiter.tile_pages(64),
         ),
+        caveats=(other_release,),
         warnings=(narrow_offsets("preshuffle"),),
     ),
     Row(
@@ -115,7 +118,7 @@ ROWS: tuple[Row, ...] = (
         logits_options=lambda page_size: {"Preshuffle": False, "KVBlockSize": page_size},
         requirements=(
             *_AITER,
-            aiter.source_shows("plain_pages", "chunk_rule"),
+            aiter.source_shows("flat", "plain_pages", "chunk_rule"),
             need.switch_on("use_aiter", "switch.aiter-off"),
             aiter.plain_takes_pages,
             gluon.gluon_inactive,
@@ -123,6 +126,7 @@ ROWS: tuple[Row, ...] = (
             need.page_sizes("a page size above 1 that divides 256 or is a multiple of it",
                 lambda size: size > 1 and (256 % size == 0 or size % 256 == 0), 64),
         ),
+        caveats=(other_release,),
         warnings=(narrow_offsets("base"),),
     ),
     Row(
@@ -136,12 +140,12 @@ ROWS: tuple[Row, ...] = (
         logits_options=lambda _: {"Preshuffle": False, "KVBlockSize": 1},
         requirements=(
             *_AITER,
-            aiter.source_shows(),
+            aiter.source_shows("token"),
             gluon.gluon_runs("base", 1),
             aiter.plain_compiles,
             need.page_sizes("1", lambda size: size == 1, 1),
         ),
-        caveats=(always("took 28.5 us where aiter-preshuffle takes 7.84 us, on MI355X (vllm#51216)"),),
+        caveats=(always("took 28.5 us where aiter-preshuffle takes 7.84 us, on MI355X (vllm#51216)"), other_release),
         warnings=(narrow_offsets("base"),),
         variant=kernel_variant,
     ),

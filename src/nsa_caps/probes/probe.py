@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
 from nsa_caps.capabilities.records import Capabilities, Note, Switch
 from nsa_caps.capabilities.switches import engine_meant, resolve
-from nsa_caps.probes.aiter_source import aiter_source
+from nsa_caps.probes.aiter.reader import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
 from nsa_caps.probes.deep_gemm import bundled_deep_gemm, deep_gemm
 from nsa_caps.probes.devices import devices

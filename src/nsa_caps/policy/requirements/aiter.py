@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING
 from packaging.version import Version
 
 from nsa_caps.archs import ARCHS
+from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.policy.aiter_gates import (
     CHUNK_K,
+    ESCAPE_VARIABLE,
     LOGITS_MODULE,
     MEASURED,
     aiter_arch,
     below_import_gate,
     gluon_active,
     in_triton_gap,
+    reaches_import_gate,
 )
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
@@ -22,7 +25,7 @@ from nsa_caps.policy.requirements.gpu import archs_to_keep, keep_arch, keep_only
 from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:
-    from nsa_caps.capabilities.records import Capabilities
+    from nsa_caps.capabilities.records import AiterSource, Capabilities
     from nsa_caps.policy.request import Request
     from nsa_caps.policy.requirements.common import Requirement
 
@@ -34,53 +37,51 @@ __all__ = [
     "imports",
     "imports_whole",
     "logits_take_preshuffle",
+    "no_fp8_type",
     "plain_compiles",
     "plain_takes_pages",
     "source_shows",
     "tile_pages",
 ]
 
-# What every row of aiter rests on; a row adds its own.
-_SHARED_FACTS = (
-    "logits_preshuffle",
-    "triton_comparison",
-    "gluon_triton",
-    "triton_gap",
-    "aot_stops_jit",
-    "aot_needs_gluon_triton",
-    "arch_gate",
-    "gluon_archs",
-    "known_archs",
-    "gate_triton",
-    "gate_escape",
-    "package_imports_gluon",
-    "trimmed_by",
-    "mfma",
-    "mfma_3d",
-    "fp8_archs",
-    "gfx1250_waves",
-)
+# What every row of aiter rests on, and what those that may run gluon rest on beside it; a row adds its own.
+_SHARED_FACTS = ("logits_preshuffle", "known_archs", "gate_triton", "gate_escape", "trimmed_by", "fp8_archs",
+    "wrapper", "launches_short", "imports")  # fmt: skip
+_SWITCH_FACTS = ("triton_comparison", "gluon_triton", "triton_gap", "aot_stops_jit", "aot_needs_gluon_triton",
+    "arch_gate", "gluon_archs", "gfx1250_waves")  # fmt: skip
+_GLUON_FACTS = ("mfma", "mfma_3d")
 
 
-def source_shows(*own: str) -> Requirement:
-    """Need every fact that the row rests on to have been found in a known shape: unknown never selects."""
+def source_shows(call: str, *own: str) -> Requirement:
+    """Need every fact that the row rests on to be known, and to foretell all that the source does with its call.
+
+    Args:
+        call: the row's call of the logits function: `tiles`, `token` or `flat`.
+        own: the facts that the row adds.
+    """
 
     def check(caps: Capabilities, _: Request) -> Reason | None:
         source = caps.aiter_source
         if caps.aiter.state != "found" or (source is not None and source.logits_preshuffle is False):
             return None
-        unknown = [name for name in (*_SHARED_FACTS, *own) if source is None or getattr(source, name) is None]
+        facts = (*_SHARED_FACTS, *own)
+        if source is None or source.wrapper != "plain":
+            facts = (*facts, *_SWITCH_FACTS)
+        if gluon_active(caps) is not False:
+            facts = (*facts, *_GLUON_FACTS)
+        unknown = [name for name in facts if source is None or getattr(source, name) is None]
+        if source is None or call not in (source.calls or ()):
+            unknown.append(f"what it does with {call}")
         if not unknown:
             return None
-        where = source.location if source else caps.aiter.location
-        observed, change = ", ".join(unknown), Change.aiter("main")
+        seen = source.unaccounted[:2] if source else ()
         return Reason(
             "aiter.source-unknown",
             "unknown",
-            observed=observed,
-            required="a known shape",
-            source=where,
-            changes=(change,),
+            observed=f"{', '.join(unknown)}" + (f" ({'; '.join(seen)})" if seen else ""),
+            required="a source of which every statement is accounted for",
+            source=source.location if source else caps.aiter.location,
+            changes=(Change.aiter("main"),),
         )
 
     return check
@@ -101,11 +102,23 @@ def imports(caps: Capabilities, _: Request) -> Reason | None:
             source=f"{LOGITS_MODULE} (fe927e8d)",
             changes=(Change.triton(source.gluon_triton),),
         )
-    if not below_import_gate(source, triton) or source.package_imports_gluon is None:
+    reached = reaches_import_gate(caps)
+    if not below_import_gate(source, triton) or reached is False or source.gate_escape is None:
         return None
-    escape = None if source.gate_escape in (None, "none") else source.gate_escape
+    escape = None if source.gate_escape == "none" else source.gate_escape
     switch = caps.switches.get("aiter_system_triton")
     observed = f"Triton {triton}"
+    if reached is None or (escape is not None and (switch is None or escape != ESCAPE_VARIABLE)):
+        # Whether the error is passed over, or what another variable is set to, was never read.
+        required = f"Triton >= {source.gate_triton}"
+        return Reason(
+            "aiter.import-barred",
+            "unknown",
+            observed=observed,
+            required=required,
+            source="aiter/ops/triton/gluon/__init__.py",
+            changes=(Change.triton(source.gate_triton),),
+        )
     if escape and switch is not None:
         if switch.value is True:
             return None
@@ -161,9 +174,20 @@ def logits_take_preshuffle(caps: Capabilities, _: Request) -> Reason | None:
 def cache_takes_preshuffle(caps: Capabilities, _: Request) -> Reason | None:
     """Need the store and gather kernels to take `preshuffle` (aiter#2879): without, they know flat pages only."""
     source = caps.aiter_source
-    if source is None:
+    if source is None or source.logits_preshuffle is False or ENGINE_TABLE[caps.engine].own_cache:
         return None
-    lacking = [name for name in ("store_preshuffle", "gather_preshuffle") if getattr(source, name) is False]
+    found = {name: getattr(source, name) for name in ("store_preshuffle", "gather_preshuffle")}
+    lacking = [name for name, takes in found.items() if takes is False]
+    if not lacking and None in found.values():
+        unknown = " and ".join(name.removesuffix("_preshuffle") for name, takes in found.items() if takes is None)
+        return Reason(
+            "aiter.source-unknown",
+            "unknown",
+            observed=f"whether the {unknown} takes preshuffle",
+            required="a source of which every statement is accounted for",
+            source="aiter/ops/cache.py",
+            changes=(Change.aiter("main"),),
+        )
     if not lacking:
         return None
     observed = " and ".join(name.removesuffix("_preshuffle") for name in lacking) + " without it"
@@ -267,20 +291,31 @@ def plain_compiles(caps: Capabilities, _: Request) -> Reason | None:
     source, arch, triton = caps.aiter_source, aiter_arch(caps), base_version(caps.triton.version)
     if source is None or arch is None or triton is None or gluon_active(caps) is not False:
         return None
-    if arch not in (source.fp8_archs or ()):
-        required = f"one of {', '.join(source.fp8_archs or ())}"
+    if source.fp8_archs is not None and arch not in source.fp8_archs:
+        return no_fp8_type(source, arch)
+    if "plain:*" not in (source.compiled or ()):
         return Reason(
-            "aiter.no-fp8-type",
-            "unmet",
-            observed=arch,
-            required=required,
-            source="aiter/utility/dtypes.py",
+            "aiter.body-unproven",
+            "unknown",
+            observed="a plain kernel that is none of history's",
+            required="a body that was compiled",
+            source="aiter/ops/triton/_triton_kernels",
             changes=(Change.aiter("main"),),
         )
     needed = ARCHS[arch].plain if arch in ARCHS else None
     if needed is None:
         compiled = ", ".join(known.name for known in ARCHS.values() if known.plain is not None)
         return Reason("device.arch-unproven", "unknown", observed=arch, required=f"one of {compiled}", source=MEASURED)
+    if triton < Version(needed) and not ARCHS[arch].plain_failed_below:
+        observed = f"{arch} with Triton {triton}"
+        return Reason(
+            "device.arch-unproven",
+            "unknown",
+            observed=observed,
+            required=f"Triton >= {needed}",
+            source=MEASURED,
+            changes=(Change.triton(needed),),
+        )
     if triton < Version(needed):
         observed = f"the plain kernel for {arch} on Triton {triton}"
         return Reason(
@@ -292,6 +327,18 @@ def plain_compiles(caps: Capabilities, _: Request) -> Reason | None:
             changes=(Change.triton(needed),),
         )
     return None
+
+
+def no_fp8_type(source: AiterSource, arch: str) -> Reason:
+    """Return the reason against an arch for which `utility/dtypes.py` has no fp8 type."""
+    return Reason(
+        "aiter.no-fp8-type",
+        "unmet",
+        observed=arch,
+        required=f"one of {', '.join(source.fp8_archs or ())}",
+        source="aiter/utility/dtypes.py",
+        changes=(Change.aiter("main"),),
+    )
 
 
 def tile_pages(default: int) -> Requirement:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nsa_caps.policy.aiter_gates import (
     AOT_VARIABLE,
+    GLUON_MEASURED,
     LOGITS_MODULE,
     MEASURED,
     aiter_arch,
@@ -18,6 +19,7 @@ from nsa_caps.policy.aiter_gates import (
 )
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
+from nsa_caps.policy.requirements.aiter import no_fp8_type
 from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:
@@ -36,6 +38,15 @@ def gluon_needed(caps: Capabilities, _: Request) -> Reason | None:
     source = caps.aiter_source
     if source is None or gluon_active(caps) is not False:
         return None
+    if source.wrapper == "plain":
+        return Reason(
+            "aiter.gluon-cut",
+            "unmet",
+            observed="its logits function calls the plain kernel alone",
+            required="an aiter as it was released",
+            source=f"aiter/{source.logits_module}",
+            changes=(Change.aiter("main"),),
+        )
     if has_new_triton(source, caps.triton.version) is False and not aot_switch(caps):
         observed, required = f"Triton {caps.triton.version}", f"Triton >= {source.gluon_triton}"
         return Reason(
@@ -93,6 +104,8 @@ def gluon_runs(kernel: Kernel, page_size: int) -> Requirement:
         if source.gluon_archs is not None and arch not in source.gluon_archs:
             # With `assert` every layout fails here (rule 6); with `select` gluon would not be active.
             return _not_gluon(source, arch)
+        if reason := _launches(source, kernel, arch):
+            return reason
         by_jit = jit_runs(caps)
         if by_jit is None:
             return None
@@ -106,6 +119,32 @@ def gluon_runs(kernel: Kernel, page_size: int) -> Requirement:
         return _aot_triton(caps, source) or _aot_kernel(caps, name, arch)
 
     return check
+
+
+def _launches(source: AiterSource, kernel: Kernel, arch: str) -> Reason | None:
+    """Need a body that was compiled for this arch, a launch that fits it, and keys in a type that it multiplies."""
+    where = f"aiter/{source.logits_module}"
+    main = (Change.aiter("main"),)
+    if source.launches_short is not None and kernel in source.launches_short:
+        observed, required = f"the {kernel} kernel is launched with one argument fewer", "as many as it takes"
+        return Reason("aiter.launch-short", "unmet", observed=observed, required=required, source=where, changes=main)
+    if source.fp8_archs is not None and arch not in source.fp8_archs:
+        return no_fp8_type(source, arch)
+    known = [name for name in source.compiled or () if name.startswith(f"{kernel}:")]
+    if not known:
+        observed = f"a {kernel} kernel that is none of history's"
+        return Reason(
+            "aiter.body-unproven",
+            "unknown",
+            observed=observed,
+            required="a body that was compiled",
+            source="aiter/ops/triton/gluon/pa_mqa_logits.py",
+            changes=main,
+        )
+    if f"{kernel}:{arch}" not in known and arch not in GLUON_MEASURED:
+        required = f"one of {', '.join(GLUON_MEASURED)}"
+        return Reason("device.arch-unproven", "unknown", observed=arch, required=required, source=MEASURED)
+    return None
 
 
 def _compiles(caps: Capabilities, kernel: Kernel, arch: str) -> Reason | None:

@@ -1,0 +1,93 @@
+"""What the engine hands aiter's functions, against those that the installed aiter has: one more keyword is a TypeError.
+
+It comes late, at the first forward or at the first prefill beyond the top-k's 2,048 tokens, so it is asked for here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsa_caps.capabilities.engines import ENGINE_TABLE
+from nsa_caps.policy.changes import Change
+from nsa_caps.policy.reasons import Reason
+from nsa_caps.policy.versions import base_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nsa_caps.capabilities.engines import Handed
+    from nsa_caps.capabilities.records import AiterSource, Capabilities
+    from nsa_caps.policy.request import Request
+
+__all__ = ["other_release", "takes_what_is_handed"]
+
+
+def takes_what_is_handed(caps: Capabilities, _: Request) -> Reason | None:
+    """Need aiter to take what the installed release of the engine hands it; one that is not there asks nothing."""
+    release = caps.engine_release
+    if release is None or caps.aiter_source is None:
+        return None
+    for handed in _lacking(caps, caps.aiter_source, release):
+        changes = (Change.aiter(handed.aiter),) if handed.aiter else ()
+        if handed.off:
+            changes = (*changes, Change("set", handed.off, "1"))
+        needed = f"an aiter that takes {handed.takes}"
+        return Reason(
+            "engine.keyword",
+            "unknown" if caps.aiter_source.takes is None else "unmet",
+            observed=f"{ENGINE_TABLE[caps.engine].title} {release} hands it {handed.takes}",
+            required=f"{needed}, or {handed.off}=1" if handed.off else needed,
+            source=handed.source,
+            changes=changes,
+        )
+    return None
+
+
+def other_release(caps: Capabilities) -> str | None:
+    """Return what to mind where the engine is not installed, or newer than any that was read."""
+    engine = ENGINE_TABLE[caps.engine]
+    if not engine.hands or caps.aiter_source is None:
+        return None
+    newest, found = engine.releases[-1], base_version(caps.engine_release)
+    known = base_version(newest)
+    if found is not None and known is not None and found <= known:
+        return None
+    lacking = [handed.takes for handed in _lacking(caps, caps.aiter_source, newest)]
+    there = "is not installed here" if found is None else f"{caps.engine_release} is newer than any that was read"
+    if not lacking:
+        return None if found is None else f"{engine.title} {there}: it was judged as {newest}"
+    needs = [handed.aiter for handed in _lacking(caps, caps.aiter_source, newest) if handed.aiter]
+    tail = f" (aiter {max(needs, key=_order)} has it)" if needs else ""
+    return f"{engine.title} {there}: {newest} hands aiter {' and '.join(lacking)}, which this aiter lacks{tail}"
+
+
+def _order(release: str) -> tuple[int, ...]:
+    version = base_version(release)
+    # A commit is later than every release that is named.
+    return version.release if version is not None else (999,)
+
+
+def _lacking(caps: Capabilities, source: AiterSource, release: str) -> Iterator[Handed]:
+    """Yield what a release of the engine hands on this machine and aiter does not take."""
+    has = [*(source.takes or ())]
+    if source.store_preshuffle:
+        has.append("indexer_k_quant_and_cache(preshuffle)")
+    for handed in ENGINE_TABLE[caps.engine].hands:
+        if _is_handed(handed, caps, release, has) and handed.takes not in has:
+            yield handed
+
+
+def _is_handed(handed: Handed, caps: Capabilities, release: str, has: list[str]) -> bool:
+    found, since = base_version(release), base_version(handed.since)
+    if found is None or since is None or found < since:
+        return False
+    archs = caps.archs or ()
+    if handed.archs and not any(arch in handed.archs for arch in archs):
+        return False
+    if handed.not_archs and archs and all(arch in handed.not_archs for arch in archs):
+        return False
+    if handed.switch is not None and not caps.is_on(handed.switch):
+        return False
+    if handed.probed is not None and handed.probed not in has:
+        return False
+    return handed.off_switch is None or not caps.is_on(handed.off_switch)

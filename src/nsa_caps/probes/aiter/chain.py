@@ -1,0 +1,173 @@
+"""The rest of what `import aiter` runs: each module must be there, and none may refuse while it is imported.
+
+These modules decide nothing else, so their text is scanned line by line and not executed; one that looks as though it
+might refuse is parsed, and its refusing statement compared with those that aiter's history has had.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.capabilities.aiter_digests import REFUSALS
+from nsa_caps.probes.aiter.modules import DECIDING, PACKAGE
+from nsa_caps.probes.aiter.normal import digest, text_digest
+from nsa_caps.probes.python_source import SourceError, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Chain", "chain"]
+
+GLUON = f"{PACKAGE}.ops.triton.gluon"
+# What begins at the left edge and matters: imports, blocks that may hold more of them or a refusal, and calls.
+# Every pattern begins with the end of the line before, which is found fast.
+_LINE = re.compile(
+    rb"\n(?:(from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?"
+    rb"|(if|try|else|elif|except|finally|with|for|while|raise|assert|del|exec)\b"
+    rb"|(?:[A-Za-z_]\w*[ \t]*(?::[^=\n]*)?=[ \t]*)?([A-Za-z_]\w*)\()"
+)
+_EDGE = re.compile(rb"\n(?![ \t\r\n#)\]}]|else|elif|except|finally)")
+_REFUSES = re.compile(rb"\b(?:raise|assert|exit|_exit|quit|abort)\b")
+_INNER_IMPORT = re.compile(rb"\n([ \t]+)(?:from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?")
+_NAME = re.compile(rb"\w+")
+_MOST_MODULES = 600
+
+
+@dataclass
+class Chain:
+    """What a scan found.
+
+    Attributes:
+        modules: every module that is imported, with its file.
+        missing: those that are not there, each with who imports it.
+        refusals: `file:line` of statements that may refuse and that history has not had.
+        gluon: the gluon package is among them; None: it is, and a failure of it may be passed over.
+    """
+
+    modules: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    refusals: list[tuple[str, int, str]] = field(default_factory=list)
+    gluon: bool | None = False
+
+
+def chain(files: Any, roots: tuple[str, ...] = (PACKAGE,)) -> Chain:
+    """Scan what an import of the roots runs."""
+    found = Chain()
+    certain: set[str] = set()
+    todo: list[tuple[str, str, bool]] = [(root, "", True) for root in roots]
+    while todo and len(found.modules) < _MOST_MODULES:
+        name, importer, needed = todo.pop()
+        # One that was looked at before as one that may fail is looked at again: what it imports is needed now, too.
+        if name in found.missing or (name in found.modules and (not needed or name in certain)):
+            continue
+        if needed:
+            certain.add(name)
+        path = files.module(name)
+        if path is None:
+            if needed:
+                found.missing[name] = importer
+            continue
+        found.modules[name] = path
+        parent = name.rpartition(".")[0]
+        if parent:
+            todo.append((parent, name, needed))
+        if not path:
+            continue
+        data = files.data(path)
+        if data is None:
+            found.missing[name] = importer
+            continue
+        todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, data)]
+    found.gluon = True if GLUON in certain else None if GLUON in found.modules else False
+    return found
+
+
+def _scanned(files: Any, found: Chain, name: str, path: str, data: bytes) -> Iterator[tuple[str, bool]]:
+    package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
+    # Modules that are executed tell of their own refusals.
+    judged = name not in DECIDING and name not in (PACKAGE, GLUON)
+    end = 0
+    piece: bytes | None
+    data = b"\n" + data
+    for match in _LINE.finditer(data):
+        if match.start() < end:
+            continue
+        if match[1]:
+            yield from _imported(files, package, match[1], match[2], match[3], needed=True)
+            continue
+        if match[4]:
+            edge = _EDGE.search(data, match.end())
+            end = edge.start() if edge else len(data)
+            piece = data[match.start() : end]
+            if match[4] in (b"try", b"else") or name == PACKAGE:
+                for inner in _INNER_IMPORT.finditer(piece):
+                    kind = b"from" if inner[3] else b"import"
+                    # Deeper in, a `try` of the branch may pass over a failure.
+                    needed = name == PACKAGE and match[4] != b"try" and len(inner[1].expandtabs()) == 4
+                    yield from _imported(files, package, kind, inner[2], inner[3], needed=needed)
+        else:
+            # A call of a function that stands in this module.
+            piece = _definition(data, match[5])
+        if judged and piece and _REFUSES.search(piece):
+            line = data[match.start() : data.find(b"\n", match.end())].strip()
+            _judge(found, path, data.count(b"\n", 1, match.start() + 1) + 1, piece, b"" if match[4] else line)
+
+
+def _judge(found: Chain, path: str, line: int, piece: bytes, call: bytes) -> None:
+    """Keep a statement that may refuse, unless history has had it."""
+    text = (piece + b"\n" + call).decode("utf-8", "replace")
+    if text_digest(text) in REFUSALS:
+        return
+    try:
+        nodes = parse(piece.decode()).body
+    except (SourceError, UnicodeDecodeError):
+        nodes = []
+    if nodes and (not any(map(_refuses, nodes)) or digest(nodes) in REFUSALS):
+        return
+    found.refusals.append((path, line, text_digest(text)))
+
+
+def _definition(data: bytes, name: bytes) -> bytes | None:
+    start = data.find(b"\ndef " + name + b"(")
+    if start < 0:
+        return None
+    edge = _EDGE.search(data, start + 1)
+    return data[start : edge.start() if edge else len(data)]
+
+
+def _imported(
+    files: Any, package: str, kind: bytes, base: bytes, names: bytes | None, *, needed: bool
+) -> Iterator[tuple[str, bool]]:
+    dotted = base.decode()
+    if kind == b"import":
+        if dotted.partition(".")[0] == PACKAGE:
+            yield dotted, needed
+        return
+    level = len(dotted) - len(dotted.lstrip("."))
+    if level:
+        parents = package.split(".")
+        kept = parents[: len(parents) - level + 1]
+        rest = dotted[level:]
+        dotted = ".".join([*kept, rest] if rest else kept)
+    if dotted.partition(".")[0] != PACKAGE:
+        return
+    yield dotted, needed
+    if files.module(dotted) is not None and (files.module(dotted) or "").endswith(("__init__.py", "")):
+        for name in _NAME.findall(names or b""):
+            inner = f"{dotted}.{name.decode()}"
+            if files.module(inner) is not None:
+                yield inner, needed
+
+
+def _refuses(node: ast.AST) -> bool:
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.Raise, ast.Assert)):
+            return True
+        if isinstance(inner, ast.Call):
+            name = inner.func.attr if isinstance(inner.func, ast.Attribute) else getattr(inner.func, "id", "")
+            if name in ("exit", "_exit", "quit", "abort"):
+                return True
+    return False

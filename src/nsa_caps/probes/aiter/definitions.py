@@ -1,0 +1,49 @@
+"""What a definition binds: a function, a kernel, or what other decorators make of it."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.probes.aiter.expressions import evaluate, where
+from nsa_caps.probes.aiter.space import Opaque, text_of
+from nsa_caps.probes.aiter.values import Frame, Function, Kernel
+
+if TYPE_CHECKING:
+    from nsa_caps.probes.aiter.run import Run
+
+__all__ = ["define"]
+
+_JIT = frozenset({"triton.jit", "triton.experimental.gluon.jit"})
+
+
+def define(run: Run, node: ast.FunctionDef, frame: Frame) -> Any:
+    """Return what a definition binds: a function, or what its decorators make of it."""
+    text = f"{frame.module}.{node.name}"
+    given = [*node.args.posonlyargs, *node.args.args]
+    defaults = {
+        argument.arg: evaluate(run, value, frame)
+        for argument, value in [
+            *zip(given[len(given) - len(node.args.defaults) :], node.args.defaults, strict=True),
+            *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
+        ]
+        if value is not None
+    }
+    value: Any = Function(node, frame, defaults, text)
+    for decorator in reversed(node.decorator_list):
+        value = _decorated(run, value, decorator, frame, text)
+    return value
+
+
+def _decorated(run: Run, value: Any, decorator: ast.expr, frame: Frame, text: str) -> Any:
+    call = decorator.func if isinstance(decorator, ast.Call) else decorator
+    name = text_of(evaluate(run, call, frame))
+    if name in _JIT and call is decorator:
+        return Kernel(frame.module, text.rpartition(".")[2])
+    if name in ("functools.cache", "functools.lru_cache"):
+        return value
+    if name == "aiter.jit.utils.torch_guard.torch_compile_guard":
+        return value
+    if name == "aiter.jit.core.compile_ops":
+        return Opaque(text)
+    return run.unaccounted(f"the decorator {name[:60]}", where(decorator, frame))

@@ -1,0 +1,367 @@
+"""Expressions of Python, evaluated on every machine of a space at once; what is not understood is not known."""
+
+from __future__ import annotations
+
+import ast
+import operator
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import Version
+
+from nsa_caps.probes.aiter.calls import called, sliced
+from nsa_caps.probes.aiter.natives import BUILTINS, MACHINE, SPECIALS, VERSION_PARTS
+from nsa_caps.probes.aiter.run import Run, TooMuchError, merged
+from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, is_known, joined, lifted, parts_of, text_of
+from nsa_caps.probes.aiter.values import (
+    Bound,
+    Compiled,
+    Frame,
+    Function,
+    Kernel,
+    Later,
+    Launcher,
+    ModuleRef,
+    Symbol,
+    Tensor,
+    Where,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["attribute", "evaluate", "where"]
+
+_MOST_DEEP = 60
+_BINARY: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Add: ("+", operator.add),
+    ast.Sub: ("-", operator.sub),
+    ast.Mult: ("*", operator.mul),
+    ast.FloorDiv: ("//", operator.floordiv),
+    ast.Div: ("/", operator.truediv),
+    ast.Mod: ("%", operator.mod),
+    ast.BitAnd: ("&", operator.and_),
+    ast.BitOr: ("|", operator.or_),
+}
+_COMPARE: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
+    ast.Eq: ("==", operator.eq),
+    ast.NotEq: ("!=", operator.ne),
+    ast.Lt: ("<", operator.lt),
+    ast.LtE: ("<=", operator.le),
+    ast.Gt: (">", operator.gt),
+    ast.GtE: (">=", operator.ge),
+    ast.In: ("in", lambda left, right: left in right),
+    ast.NotIn: ("not in", lambda left, right: left not in right),
+}
+
+
+def where(node: ast.AST, frame: Frame) -> Where:
+    """Return the place of a node."""
+    return Where(frame.file, getattr(node, "lineno", 0))
+
+
+def evaluate(run: Run, node: ast.expr, frame: Frame) -> Any:
+    """Return the value of an expression."""
+    run.step()
+    run.depth += 1
+    if run.depth > _MOST_DEEP:
+        raise TooMuchError("deeper than any aiter nests")
+    try:
+        kind = _KINDS.get(type(node))
+        if kind is None:
+            return run.unaccounted(type(node).__name__, where(node, frame))
+        return run.settle(kind(run, node, frame), where(node, frame))
+    finally:
+        run.depth -= 1
+
+
+def _constant(_: Run, node: Any, __: Frame) -> Any:
+    return node.value
+
+
+def _name(run: Run, node: Any, frame: Frame) -> Any:
+    for names in (frame.names, frame.globals, BUILTINS):
+        if node.id in names:
+            value = names[node.id]
+            if isinstance(value, Later):
+                value = names[node.id] = run.modules.resolve(run, value)
+            elif isinstance(value, Choice):
+                return _resolved(run, value)
+            return value
+    if "*" in frame.globals:
+        return run.unaccounted(f"{node.id}, which a star import may bind", where(node, frame))
+    return Raised("NameError")
+
+
+def _resolved(run: Run, value: Choice) -> Any:
+    if not any(isinstance(part, Later) for _, part in value.parts):
+        return value
+    parts = [(mask, run.modules.resolve(run, part) if isinstance(part, Later) else part) for mask, part in value.parts]
+    return choice(parts, value.text)
+
+
+def _sequence(make: Callable[[list[Any]], Any]) -> Callable[[Run, Any, Frame], Any]:
+    def build(run: Run, node: Any, frame: Frame) -> Any:
+        values = [evaluate(run, each, frame) for each in node.elts if not isinstance(each, ast.Starred)]
+        if len(values) != len(node.elts):
+            return Opaque("starred")
+        return make(values)
+
+    return build
+
+
+def _set(values: list[Any]) -> Any:
+    return frozenset(values) if all(isinstance(each, (str, int)) for each in values) else Opaque("set")
+
+
+def _dict(run: Run, node: Any, frame: Frame) -> Any:
+    found: dict[Any, Any] = {}
+    for key, value in zip(node.keys, node.values, strict=True):
+        inner = evaluate(run, value, frame)
+        if key is None:
+            if not isinstance(inner, dict):
+                return Opaque("dict")
+            found.update(inner)
+            continue
+        name = evaluate(run, key, frame)
+        if not isinstance(name, (str, int, tuple)):
+            return Opaque("dict")
+        found[name] = inner
+    return found
+
+
+def _text(run: Run, node: Any, frame: Frame) -> Any:
+    values: list[Any] = []
+    for part in node.values:
+        if isinstance(part, ast.Constant):
+            values.append(part.value)
+        else:
+            inner = evaluate(run, part.value, frame)
+            plain = part.conversion == -1 and part.format_spec is None
+            values.append(lifted(str, [inner], run.may, f"str({text_of(inner)})") if plain else Opaque("formatted"))
+    return lifted(lambda *parts: "".join(parts), values, run.may, "+".join(map(text_of, values)))
+
+
+def _binary(run: Run, node: Any, frame: Frame) -> Any:
+    left, right = evaluate(run, node.left, frame), evaluate(run, node.right, frame)
+    found = _BINARY.get(type(node.op))
+    text = f"({text_of(left)}{found[0] if found else '?'}{text_of(right)})"
+    if found is None or not (is_known(left) and is_known(right)):
+        return Opaque(text)
+    return lifted(found[1], [left, right], run.may, text)
+
+
+def _unary(run: Run, node: Any, frame: Frame) -> Any:
+    inner = evaluate(run, node.operand, frame)
+    if isinstance(node.op, ast.Not):
+        true, false, unknown = run.truth(inner)
+        parts = [(true, False), (false, True), (unknown, Opaque(f"not {text_of(inner)}"))]
+        return choice(parts, f"not {text_of(inner)}") if run.may else False
+    if isinstance(node.op, ast.USub) and is_known(inner):
+        return lifted(operator.neg, [inner], run.may, f"-{text_of(inner)}")
+    return Opaque(f"~{text_of(inner)}")
+
+
+def _boolean(run: Run, node: Any, frame: Frame) -> Any:
+    stops_on_true = isinstance(node.op, ast.Or)
+    sign = " or " if stops_on_true else " and "
+    parts: list[tuple[int, Any]] = []
+    texts: list[str] = []
+    # The machines that surely come to the next operand, and those that may.
+    go, perhaps = run.may, 0
+    for at, each in enumerate(node.values):
+        value = run.within(go | perhaps, go, lambda each=each: evaluate(run, each, frame))  # type: ignore[misc]
+        texts.append(text_of(value))
+        true, false, unknown = run.truth(value)
+        stop, on = (true, false) if stops_on_true else (false, true)
+        parts += [(perhaps & stop, stops_on_true)]
+        perhaps &= ~stop
+        if at == len(node.values) - 1:
+            parts += [(mask & go, part) for mask, part in parts_of(value, run.may)]
+            break
+        parts += [(mask & go & stop, part) for mask, part in parts_of(value, run.may)]
+        perhaps |= go & unknown
+        go &= on
+        if not go | perhaps:
+            break
+    text = f"({sign.join(texts)})"
+    parts.append((perhaps, Opaque(text)))
+    return choice([(mask & run.may, part) for mask, part in parts], text) if run.may else False
+
+
+def _either(run: Run, node: Any, frame: Frame) -> Any:
+    test = evaluate(run, node.test, frame)
+    true, false, unknown = run.truth(test)
+    parts: list[tuple[int, Any]] = []
+    if true | unknown:
+        parts.append((true, run.within(true | unknown, true, lambda: evaluate(run, node.body, frame))))
+    if false | unknown:
+        parts.append((false, run.within(false | unknown, false, lambda: evaluate(run, node.orelse, frame))))
+    if not parts:
+        return Opaque("never")
+    if len(parts) == 1:
+        return parts[0][1]
+    if not unknown:
+        return merged(parts, 0)
+    text = f"({text_of(parts[0][1])} if {text_of(test)} else {text_of(parts[1][1])})"
+    flat: list[tuple[int, Any]] = [(unknown, Opaque(text))]
+    for mask, value in parts:
+        for part, inner in value.parts if isinstance(value, Choice) else [(run.space.all, value)]:
+            flat.append((mask & part, inner))
+    return choice(flat, text)
+
+
+def _compare(run: Run, node: Any, frame: Frame) -> Any:
+    left = evaluate(run, node.left, frame)
+    results: list[Any] = []
+    for op, each in zip(node.ops, node.comparators, strict=True):
+        right = evaluate(run, each, frame)
+        results.append(_compared(run, op, left, right))
+        left = right
+    if len(results) == 1:
+        return results[0]
+    if not all(map(is_known, results)):
+        return Opaque("chain")
+    return lifted(lambda *all_of: all(all_of), results, run.may, " and ".join(map(text_of, results)))
+
+
+def _compared(run: Run, op: ast.cmpop, left: Any, right: Any) -> Any:
+    if isinstance(op, (ast.Is, ast.IsNot)):
+        for one, other in ((left, right), (right, left)):
+            if one is None and not isinstance(other, Choice):
+                # Tensors, functions and modules are not None; of another unknown nothing can be said.
+                if isinstance(other, Opaque) and not isinstance(other, Tensor):
+                    break
+                return (other is None) is isinstance(op, ast.Is)
+        if is_known(left) and is_known(right):
+            test = operator.is_ if isinstance(op, ast.Is) else operator.is_not
+            return lifted(test, [left, right], run.may, f"({text_of(left)} is {text_of(right)})")
+        return Opaque(f"({text_of(left)} is {text_of(right)})")
+    found = _COMPARE.get(type(op))
+    text = f"({text_of(left)}{found[0] if found else '?'}{text_of(right)})"
+    if found is None or not (is_known(left) and is_known(right)):
+        return Opaque(text)
+    return lifted(found[1], [left, right], run.may, text)
+
+
+def _attribute(run: Run, node: Any, frame: Frame) -> Any:
+    return attribute(run, evaluate(run, node.value, frame), node.attr)
+
+
+def attribute(run: Run, owner: Any, name: str) -> Any:
+    """Return an attribute of a value."""
+    if isinstance(owner, Choice):
+        if all(isinstance(part, (Kernel, Symbol)) for _, part in owner.parts):
+            parts = [(mask, attribute(run, part, name)) for mask, part in owner.parts]
+            return choice(parts, f"{owner.text}.{name}")
+        if name in VERSION_PARTS and is_known(owner):
+            return lifted(lambda value: getattr(value, name), [owner], run.may, f"{owner.text}.{name}")
+        return Bound(owner, name)
+    if isinstance(owner, ModuleRef):
+        return run.modules.load(run, owner.name, name)
+    if isinstance(owner, Symbol):
+        text = f"{owner.text}.{name}"
+        return MACHINE[text](run) if text in MACHINE else SPECIALS.get(text) or Symbol(text)
+    if isinstance(owner, Kernel) and name in ("fn", "__name__"):
+        return owner if name == "fn" else owner.name
+    if isinstance(owner, Tensor):
+        return owner.size if name == "shape" else Bound(owner, name)
+    if isinstance(owner, (Opaque, Function)):
+        return Opaque(f"{owner.text}.{name}")
+    if name in VERSION_PARTS and isinstance(owner, Version):
+        return getattr(owner, name)
+    return Bound(owner, name)
+
+
+def _subscript(run: Run, node: Any, frame: Frame) -> Any:
+    owner = evaluate(run, node.value, frame)
+    if isinstance(owner, Tensor):
+        return _slice_of(run, owner, node.slice, frame)
+    if isinstance(owner, (Kernel, Compiled)) or (isinstance(owner, Choice) and _are_kernels(owner)):
+        evaluate(run, node.slice, frame)
+        return Launcher(owner)
+    if isinstance(node.slice, ast.Slice):
+        ends = [None if end is None else evaluate(run, end, frame) for end in (node.slice.lower, node.slice.upper)]
+        if node.slice.step is None and is_known(owner) and all(map(is_known, ends)):
+            return lifted(lambda value, low, high: value[low:high], [owner, *ends], run.may, f"{text_of(owner)}[:]")
+        return Opaque(f"{text_of(owner)}[:]")
+    key = evaluate(run, node.slice, frame)
+    text = f"{text_of(owner)}[{text_of(key)}]"
+    if isinstance(owner, Opaque):
+        return Opaque(text)
+    if is_known(key) and all(isinstance(part, (tuple, list, dict)) for _, part in parts_of(owner, run.may)):
+        # What it holds need not be known.
+        parts: list[tuple[int, Any]] = []
+        for mask, part in parts_of(owner, run.may):
+            value = joined(lifted(part.__getitem__, [key], mask, text), text)
+            parts += [(mask & inner, found) for inner, found in parts_of(value, run.may)]
+        return choice(parts, text)
+    return lifted(operator.getitem, [owner, key], run.may, text) if is_known(owner) and is_known(key) else Opaque(text)
+
+
+def _are_kernels(value: Choice) -> bool:
+    return all(isinstance(part, (Kernel, Compiled)) for _, part in value.parts)
+
+
+def _slice_of(run: Run, tensor: Tensor, at: ast.expr, frame: Frame) -> Any:
+    if not (isinstance(at, ast.Tuple) and at.elts and isinstance(at.elts[-1], ast.Slice)):
+        return Opaque(f"{tensor.text}[?]")
+    cut = at.elts[-1]
+    first, last = (None if end is None else evaluate(run, end, frame) for end in (cut.lower, cut.upper))
+    return sliced(tensor, first, last)
+
+
+def _call(run: Run, node: Any, frame: Frame) -> Any:
+    callee = evaluate(run, node.func, frame)
+    positional: list[Any] = []
+    for each in node.args:
+        if isinstance(each, ast.Starred):
+            positional.append(Opaque("starred"))
+            evaluate(run, each.value, frame)
+        else:
+            positional.append(evaluate(run, each, frame))
+    named: dict[str, Any] = {}
+    for keyword in node.keywords:
+        value = evaluate(run, keyword.value, frame)
+        if keyword.arg is not None:
+            named[keyword.arg] = value
+        elif isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            named.update(value)
+        else:
+            named["**"] = value
+    return called(run, callee, positional, named, where(node, frame))
+
+
+def _lambda(_: Run, node: Any, frame: Frame) -> Any:
+    return Opaque(f"lambda at {frame.module}:{node.lineno}")
+
+
+def _comprehension(run: Run, node: Any, frame: Frame) -> Any:
+    # Pure if all that it calls is; it is not looked into, so calls in it are not accounted for.
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.Call, ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)):
+            return run.unaccounted("a comprehension with a call", where(node, frame))
+    return Opaque(f"comprehension:{ast.unparse(node)[:200]}")
+
+
+_KINDS: dict[type, Callable[[Run, Any, Frame], Any]] = {
+    ast.Constant: _constant,
+    ast.Name: _name,
+    ast.Tuple: _sequence(tuple),
+    ast.List: _sequence(list),
+    ast.Set: _sequence(_set),
+    ast.Dict: _dict,
+    ast.JoinedStr: _text,
+    ast.BinOp: _binary,
+    ast.UnaryOp: _unary,
+    ast.BoolOp: _boolean,
+    ast.IfExp: _either,
+    ast.Compare: _compare,
+    ast.Attribute: _attribute,
+    ast.Subscript: _subscript,
+    ast.Call: _call,
+    ast.Lambda: _lambda,
+    ast.ListComp: _comprehension,
+    ast.SetComp: _comprehension,
+    ast.DictComp: _comprehension,
+    ast.GeneratorExp: _comprehension,
+}

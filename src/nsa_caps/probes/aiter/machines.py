@@ -1,0 +1,45 @@
+"""The machines that can make a difference to a source: every constant in it, and what lies between them."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["archs_of", "page_sizes", "triton_versions", "variables"]
+
+# What has made a difference to a release of aiter, and what is written oddly.
+_TRITONS = (
+    "3.1.0", "3.2.0", "3.3.0", "3.3.1", "3.4.0", "3.4.1", "3.5.0rc1", "3.5.0", "3.5.1+rocm7.2.4.gita272dfa8",
+    "3.6.0.dev1", "3.6.0rc1", "3.6.0", "3.7.0+amd.rocm7.2.0.git89002410", "3.8.0", "3.9.0", "3.10.0", "4.0.0",
+)  # fmt: skip
+_ARCHS = ("gfx942", "gfx950", "gfx1250", "gfx90a", "gfx1100", "gfx1151", "gfx1201")
+_PAGES = (1, 2, 8, 16, 24, 32, 48, 64, 80, 96, 128, 256, 512, 640)
+_VARIABLE = re.compile(r"(?:environ\.get|getenv)\(\s*[\"'](\w+)[\"']|environ\[\s*[\"'](\w+)[\"']")
+_VERSION = re.compile(
+    r"[\"'](\d{1,4}(?:\.\d{1,4}){1,3}(?:\.?(?:rc|dev|post|a|b)\d{1,4})?)[\"']|[(\[](\d{1,4}(?:, ?\d{1,4}){1,3})[)\]]"
+)
+_ARCH = re.compile(r"gfx\d\w{1,8}")
+_NUMBER = re.compile(r"\b(\d{1,4})\b")
+_MOST_OWN, _MOST_ARCHS, _MOST_PAGES, _LARGEST_PAGE = 8, 26, 24, 4096
+
+
+def triton_versions(text: str) -> tuple[str, ...]:
+    """Return the Tritons to look at: those of history, and around each version that a text names."""
+    named = [first or re.sub(", ?", ".", second) for first, second in _VERSION.findall(text)]
+    own = [each for each in dict.fromkeys(named) if each not in _TRITONS][:_MOST_OWN]
+    return tuple(dict.fromkeys((*_TRITONS, *(f"{each}{tail}" for each in own for tail in ("", "rc1", "+git1", ".1")))))
+
+
+def archs_of(text: str) -> tuple[str, ...]:
+    """Return the archs to look at: those that a text names, in its order, and some that it does not."""
+    return tuple(dict.fromkeys((*_ARCH.findall(text), *_ARCHS, "gfx9999")))[:_MOST_ARCHS]
+
+
+def page_sizes(text: str) -> tuple[int, ...]:
+    """Return the page sizes to look at."""
+    own = {int(number) for number in _NUMBER.findall(text)} - set(_PAGES)
+    return (*_PAGES, *sorted(number for number in own if 1 < number <= _LARGEST_PAGE))[:_MOST_PAGES]
+
+
+def variables(text: str) -> list[str]:
+    """Return the environment variables that a text reads, in its order."""
+    return list(dict.fromkeys(first or second for first, second in _VARIABLE.findall(text)))

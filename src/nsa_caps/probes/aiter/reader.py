@@ -1,0 +1,158 @@
+"""What the installed aiter's own source shows of its gates: read, never imported, never guessed from a version.
+
+Development builds named 0.1.14rc1.dev55 have a gate that release 0.1.14.post1 has not, so the version tells nothing.
+Everything that decides is accounted for: evaluated over every machine to which it can make a difference, or known by a
+digest. One statement more, and what depends on it is unknown (None); the policy never selects on an unknown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.capabilities.aiter_digests import KERNELS, KernelBody
+from nsa_caps.capabilities.records import AiterSource, Note
+from nsa_caps.probes.aiter.calling import call_function
+from nsa_caps.probes.aiter.chain import Chain, chain
+from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.fitting import fit
+from nsa_caps.probes.aiter.imports import fp8_facts, gate_facts, trim_facts
+from nsa_caps.probes.aiter.kernels import body_digest
+from nsa_caps.probes.aiter.known import KERNELS as KERNEL_NAMES
+from nsa_caps.probes.aiter.logits import ENTRY, LOGITS, outcome_of
+from nsa_caps.probes.aiter.modules import PACKAGE, Modules
+from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
+from nsa_caps.probes.aiter.signatures import cache_facts, taken, takes_tiles
+from nsa_caps.probes.aiter.space import Space
+from nsa_caps.probes.aiter.values import Where
+from nsa_caps.probes.packages import aiter_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from nsa_caps.probes.host import Host
+
+__all__ = ["aiter_source"]
+
+_CHIP = (f"{PACKAGE}.jit.utils.chip_info", f"{PACKAGE}.jit.utils.build_targets")
+_GLUON_KERNELS = f"{PACKAGE}.ops.triton.gluon.pa_mqa_logits"
+_PLAIN_KERNELS = (
+    f"{PACKAGE}.ops.triton._triton_kernels.attention.pa_mqa_logits",
+    f"{PACKAGE}.ops.triton._triton_kernels.pa_mqa_logits",
+)
+# More lines than a reader would look at.
+_MOST_LINES = 12
+
+
+def aiter_source(host: Host) -> Mapping[str, Any]:
+    """Find what the installed aiter's source shows; nothing where there is no aiter, or not AMD's."""
+    package = aiter_folder(host)
+    if package is None:
+        return {}
+    files = PackageFiles(host, package)
+    source, lines = _read(files, package)
+    notes = [*files.notes, *(Note("aiter_source", f"{package}/{file}", text) for file, text in lines)]
+    return {"aiter_source": source, "notes": tuple(notes)}
+
+
+def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[str, str]]]:
+    facts: dict[str, Any] = {"location": package}
+    lines: list[tuple[str, str]] = []
+    module = next((name for name in LOGITS if files.module(name)), None)
+    if module is None:
+        return AiterSource(location=package), [(LOGITS[0], "there is no logits module")]
+    facts["logits_module"] = files.module(module)
+    facts["logits_preshuffle"] = takes_tiles(files, module, ENTRY)
+    linked = chain(files, (PACKAGE, module))
+    facts["package_imports_gluon"] = chain(files).gluon
+    parts = [gate_facts(files), trim_facts(files), fp8_facts(files), _archs(files)]
+    if facts["logits_preshuffle"] is not False:
+        parts.append(cache_facts(files))
+    for found, blamed in parts:
+        facts.update(found)
+        lines += _told(blamed)
+    facts["takes"] = taken(files)
+    facts["imports"], told = _imports(files, linked)
+    lines += told
+    if facts["logits_preshuffle"] is not False:
+        outcome = outcome_of(Modules(files), files)
+        if outcome is not None:
+            fitted = fit(outcome)
+            facts.update(fitted.facts)
+            facts["calls"] = fitted.calls
+            if len(fitted.calls) < 3:
+                lines += _told(fitted.unaccounted)
+            facts.update(_kernels(files, lines))
+    lines = list(dict.fromkeys(lines))[:_MOST_LINES]
+    unaccounted = tuple(f"{file}: {text}" for file, text in lines)
+    return AiterSource(**facts, unaccounted=unaccounted), lines
+
+
+def _told(events: Iterable[Event]) -> list[tuple[str, str]]:
+    """Return where events are and what they are, as lines for a reader."""
+    return [(event.file, f"line {event.line}: {event.detail}: not accounted for") for event in events]
+
+
+def _archs(files: PackageFiles) -> tuple[dict[str, Any], tuple[Event, ...]]:
+    """Return the archs of `GFX_MAP`, as the module of `get_gfx` has it: one that it lacks is a KeyError everywhere."""
+    modules = Modules(files)
+    run = Run(Space({"triton": ("3.8.0",), "arch": ("gfx942",)}), modules, call_function)
+    module = next((name for name in _CHIP if files.module(name)), None)
+    if module is None:
+        return {}, ()
+    try:
+        found = modules.load(run, module, "GFX_MAP")
+    except (TooMuchError, RecursionError) as error:
+        run.unaccounted(str(error), Where(module, 0))
+        found = None
+    blamed = tuple(event for event in run.events if event.kind in ("unaccounted", "raise"))
+    if blamed or not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        return {}, blamed
+    # 0 maps to the word `native`, which is no arch.
+    return {"known_archs": tuple(name for name in found.values() if name != "native")}, ()
+
+
+def _imports(files: PackageFiles, linked: Chain) -> tuple[bool | None, list[tuple[str, str]]]:
+    """Return whether every module that `import aiter` runs is there and none of them refuses; None: not known."""
+    lines = [(path, f"line {line}: may refuse the import") for path, line, _ in linked.refusals]
+    for dotted, importer in linked.missing.items():
+        if dotted in files.shadowed:
+            lines.append((dotted, files.shadowed[dotted]))
+        elif not files.excerpt(dotted):
+            lines.append((files.module(importer) or importer, f"imports {dotted}, which is not there"))
+    return (None if lines else True), lines
+
+
+def _kernels(files: PackageFiles, lines: list[tuple[str, str]]) -> dict[str, Any]:
+    """Return what is known of the kernels' bodies: by their digests, each compiled once."""
+    found: dict[str, KernelBody] = {}
+    left_out: list[str] = []
+    for name, kind in KERNEL_NAMES.items():
+        modules = _PLAIN_KERNELS if kind == "plain" else (_GLUON_KERNELS,)
+        path = next((files.module(module) for module in modules if files.module(module)), None)
+        text = files.text(path) if path else None
+        if path is None and kind == "plain" and all(map(files.excerpt, modules)):
+            left_out.append("plain:*")
+        if path is None or text is None:
+            continue
+        body = next(
+            (
+                KERNELS[digest]
+                for doing in (False, True)
+                if (digest := body_digest(text, name, doing=doing)) in KERNELS and KERNELS[digest].kernel == kind
+            ),
+            None,
+        )
+        if body is None:
+            lines.append((path, f"the body of {name} was never compiled"))
+        else:
+            found[kind] = body
+    facts: dict[str, Any] = {}
+    gluon = [found[kind] for kind in ("base", "preshuffle") if kind in found]
+    compiled = [f"{kind}:{arch}" for kind, body in found.items() for arch in body.archs or ("*",)]
+    facts["compiled"] = (*compiled, *left_out)
+    if len(gluon) == 2:
+        versions = {body.mfma for body in gluon}
+        facts["mfma"] = versions.pop() if len(versions) == 1 else None
+        facts["mfma_3d"] = tuple(body.kernel for body in gluon if body.mfma_3d)
+        facts["wide_offsets"] = tuple(body.kernel for body in gluon if body.wide)
+    return facts

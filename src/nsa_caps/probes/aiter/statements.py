@@ -1,0 +1,305 @@
+"""Statements of Python, executed on every machine of a space at once; what is not understood makes the rest unsure."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps.probes.aiter.definitions import define
+from nsa_caps.probes.aiter.expressions import attribute, evaluate, where
+from nsa_caps.probes.aiter.noise import is_noise
+from nsa_caps.probes.aiter.run import Catcher, Run, merged
+from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, parts_of, text_of
+from nsa_caps.probes.aiter.values import Context, Frame, ModuleRef, Symbol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["execute"]
+
+
+def execute(run: Run, body: list[ast.stmt], frame: Frame) -> None:
+    """Execute statements."""
+    for statement in body:
+        if not run.may:
+            return
+        run.step()
+        kind = _KINDS.get(type(statement))
+        if kind is None:
+            run.unaccounted(f"{type(statement).__name__.lower()}", where(statement, frame))
+            _forget(statement, frame)
+        else:
+            kind(run, statement, frame)
+
+
+def _expression(run: Run, node: Any, frame: Frame) -> None:
+    if is_noise(node):
+        return
+    call = node.value
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
+        name = call.func.value.id
+        held = frame.names.get(name)
+        if isinstance(held, (list, dict, set)) and call.func.attr in ("append", "extend", "update", "add", "insert"):
+            for argument in call.args:
+                evaluate(run, argument, frame)
+            # What it holds now differs between machines, and nothing that decides asks for it.
+            frame.names[name] = Opaque(f"{name} changed")
+            return
+    evaluate(run, node.value, frame)
+
+
+def _bind(run: Run, target: ast.expr, value: Any, frame: Frame) -> None:
+    if isinstance(target, ast.Name):
+        names = frame.globals if target.id in frame.declared else frame.names
+        if names is frame.globals and names is not frame.names and target.id in names:
+            value = merged([(run.may, value), (run.space.all & ~run.may, names[target.id])], run.may & ~run.must)
+        names[target.id] = value
+        return
+    if isinstance(target, (ast.Tuple, ast.List)):
+        fits = isinstance(value, (tuple, list)) and len(value) == len(target.elts)
+        for at, each in enumerate(target.elts):
+            if isinstance(each, ast.Starred):
+                _bind(run, each.value, Opaque("starred"), frame)
+            else:
+                _bind(run, each, value[at] if fits else Opaque(f"{text_of(value)}[{at}]"), frame)
+        return
+    if isinstance(target, ast.Attribute) and target.attr == "__triton_builtin__" and value is True:
+        # How Gluon marks a function that runs in the compiler.
+        return
+    if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
+        held = frame.names.get(target.value.id)
+        key = evaluate(run, target.slice, frame)
+        tables = isinstance(held, dict) or (
+            isinstance(held, Choice) and all(isinstance(part, dict) for _, part in held.parts)
+        )
+        if tables and isinstance(key, (str, int)):
+            # A copy: another branch may hold the same.
+            parts = [(mask, {**part, key: value}) for mask, part in parts_of(held, run.may)]
+            frame.names[target.value.id] = choice(parts, text_of(held))
+            return
+    run.unaccounted("an assignment to a part of something", where(target, frame))
+
+
+def _assign(run: Run, node: Any, frame: Frame) -> None:
+    value = evaluate(run, node.value, frame)
+    plain = len(node.targets) == 1 and isinstance(node.value, (ast.List, ast.Dict, ast.Subscript, ast.Call))
+    if isinstance(value, (list, dict)) and not plain:
+        # Two names of one thing that can change.
+        value = Opaque(f"alias of {text_of(value)}")
+    for target in node.targets:
+        _bind(run, target, value, frame)
+
+
+def _annotated(run: Run, node: Any, frame: Frame) -> None:
+    if node.value is not None:
+        _bind(run, node.target, evaluate(run, node.value, frame), frame)
+
+
+def _augmented(run: Run, node: Any, frame: Frame) -> None:
+    if not isinstance(node.target, ast.Name):
+        run.unaccounted("an assignment to a part of something", where(node, frame))
+        return
+    load = ast.copy_location(ast.Name(node.target.id, ast.Load()), node)
+    both = ast.copy_location(ast.BinOp(load, node.op, node.value), node)
+    _bind(run, node.target, evaluate(run, both, frame), frame)
+
+
+def _if(run: Run, node: Any, frame: Frame) -> None:
+    true, false, unknown = run.truth(evaluate(run, node.test, frame))
+    branch(
+        run,
+        [(true, lambda: execute(run, node.body, frame)), (false, lambda: execute(run, node.orelse, frame))],
+        unknown,
+        frame,
+    )
+
+
+def branch(run: Run, ways: list[tuple[int, Callable[[], None]]], unknown: int, frame: Frame) -> None:
+    """Go several ways, each on its own machines; on those of `unknown` any one of them may be gone."""
+    may, must, doubt, names = run.may, run.must, run.doubt, dict(frame.names)
+    left: list[tuple[int, dict[str, Any]]] = []
+    alive, sure, doubts, through = 0, 0, 0, unknown
+    for mask, act in ways:
+        here = may & (mask | unknown)
+        if not here:
+            continue
+        run.may, run.must, run.doubt = here, must & mask, 0
+        _put(frame, names)
+        before = len(frame.returns)
+        act()
+        alive |= run.may
+        sure |= run.must & mask
+        doubts |= run.doubt
+        through &= run.may & ~run.doubt
+        for returned, _, _ in frame.returns[before:]:
+            through &= ~returned
+        if run.may:
+            left.append((run.may, dict(frame.names)))
+    run.may, run.must, run.doubt = alive, sure | (must & through), doubt | doubts
+    if left:
+        _put(frame, _joined(left, unknown & alive))
+
+
+def _put(frame: Frame, names: dict[str, Any]) -> None:
+    # In place: the functions of a module see the same names.
+    if frame.names is not names:
+        frame.names.clear()
+        frame.names.update(names)
+
+
+def _joined(left: list[tuple[int, dict[str, Any]]], unknown: int) -> dict[str, Any]:
+    if len(left) == 1:
+        return left[0][1]
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(name for _, names in left for name in names):
+        values = [(mask, names.get(name, _UNBOUND)) for mask, names in left]
+        first = values[0][1]
+        found[name] = first if all(value is first for _, value in values) else merged(values, unknown)
+    return found
+
+
+_UNBOUND = Raised("NameError")
+
+
+def _assert(run: Run, node: Any, frame: Frame) -> None:
+    _, false, unknown = run.truth(evaluate(run, node.test, frame))
+    place = where(node, frame)
+    run.raises(false, "AssertionError", place)
+    run.raises(unknown, "AssertionError", place, sure=False)
+
+
+def _raise(run: Run, node: Any, frame: Frame) -> None:
+    error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+    name = error.id if isinstance(error, ast.Name) else error.attr if isinstance(error, ast.Attribute) else "Exception"
+    run.raises(run.may, name, where(node, frame))
+    # Where it was not sure that control came here, it is gone here all the same.
+    run.may = 0
+
+
+def _return(run: Run, node: Any, frame: Frame) -> None:
+    value = None if node.value is None else evaluate(run, node.value, frame)
+    frame.returns.append((run.may, run.must, value))
+    run.may = run.must = 0
+
+
+def _try(run: Run, node: Any, frame: Frame) -> None:
+    errors: list[str] = []
+    for handler in node.handlers:
+        kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+        errors += ["BaseException" if kind is None else ast.unparse(kind).rpartition(".")[2] for kind in kinds]
+    catcher = Catcher(tuple(errors))
+    may, before = run.may, dict(frame.names)
+    run.catchers.append(catcher)
+    execute(run, node.body, frame)
+    run.catchers.pop()
+    execute(run, node.orelse, frame)
+    if catcher.may & may and node.handlers:
+        through, sure, names = run.may, run.must, dict(frame.names)
+        # What the body bound before it raised is not followed.
+        changed = {name: Opaque(f"{name} of a try") for name in names if names[name] is not before.get(name)}
+        left = [(through, names)] if through else []
+        after_may = after_sure = 0
+        for handler in node.handlers:
+            _put(frame, {**before, **changed})
+            if handler.name:
+                frame.names[handler.name] = Opaque("error")
+            run.may = catcher.may
+            run.must = catcher.must if len(node.handlers) == 1 else 0
+            execute(run, handler.body, frame)
+            after_may |= run.may
+            after_sure |= run.must
+            if run.may:
+                left.append((run.may, dict(frame.names)))
+        both = through & after_may
+        run.may = through | after_may
+        # On machines where the body may have raised, and its handler goes on without doubt, control goes on.
+        run.must = (sure | after_sure | (both & ~run.doubt)) & run.may
+        if left:
+            _put(frame, _joined(left, both))
+    execute(run, node.finalbody, frame)
+
+
+def _with(run: Run, node: Any, frame: Frame) -> None:
+    held = [evaluate(run, item.context_expr, frame) for item in node.items]
+    if len(held) != 1 or not isinstance(held[0], Context) or node.items[0].optional_vars is not None:
+        run.unaccounted("a with statement", where(node, frame))
+        execute(run, node.body, frame)
+        return
+    run.bundle.append(held[0].path)
+    execute(run, node.body, frame)
+    run.bundle.pop()
+
+
+def _function(run: Run, node: Any, frame: Frame) -> None:
+    frame.names[node.name] = define(run, node, frame)
+
+
+def _import(run: Run, node: Any, frame: Frame) -> None:
+    for alias in node.names:
+        root = alias.name.partition(".")[0]
+        found = run.modules.imports(run, alias.name, where(node, frame))
+        if alias.asname:
+            frame.names[alias.asname] = found
+        else:
+            frame.names[root] = ModuleRef(root) if isinstance(found, ModuleRef) else Symbol(root)
+
+
+def _import_from(run: Run, node: Any, frame: Frame) -> None:
+    base = node.module or ""
+    if node.level:
+        parents = frame.package.split(".")
+        kept = parents[: len(parents) - node.level + 1]
+        base = ".".join([*kept, base] if base else kept)
+    place = where(node, frame)
+    found = run.modules.imports(run, base, place)
+    for alias in node.names:
+        if alias.name == "*":
+            frame.names["*"] = found
+        elif isinstance(found, ModuleRef):
+            frame.names[alias.asname or alias.name] = run.modules.later(run, found.name, alias.name)
+        else:
+            frame.names[alias.asname or alias.name] = attribute(run, found, alias.name)
+
+
+def _global(_: Run, node: Any, frame: Frame) -> None:
+    frame.declared.update(node.names)
+
+
+def _loop(run: Run, node: Any, frame: Frame) -> None:
+    """Pass over a loop that only computes: what it binds is not known."""
+    for inner in ast.walk(node):
+        if isinstance(inner, (ast.Raise, ast.Assert, ast.Return, ast.Call, ast.Delete, ast.Import, ast.ImportFrom)):
+            run.unaccounted("a loop", where(node, frame))
+            break
+    _forget(node, frame)
+
+
+def _forget(node: ast.stmt, frame: Frame) -> None:
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            frame.names[inner.id] = Opaque(f"{inner.id} of a loop")
+
+
+def _pass(_: Run, __: Any, ___: Frame) -> None:
+    pass
+
+
+_KINDS: dict[type, Callable[[Run, Any, Frame], None]] = {
+    ast.Expr: _expression,
+    ast.Assign: _assign,
+    ast.AnnAssign: _annotated,
+    ast.AugAssign: _augmented,
+    ast.If: _if,
+    ast.Assert: _assert,
+    ast.Raise: _raise,
+    ast.Return: _return,
+    ast.Try: _try,
+    ast.With: _with,
+    ast.FunctionDef: _function,
+    ast.Import: _import,
+    ast.ImportFrom: _import_from,
+    ast.Global: _global,
+    ast.For: _loop,
+    ast.While: _loop,
+    ast.Pass: _pass,
+}
