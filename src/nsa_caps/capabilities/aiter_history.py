@@ -15,7 +15,7 @@ from nsa_caps.capabilities.records import AiterSource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AITER_RELEASES", "GENERATIONS", "AiterRelease"]
+__all__ = ["AITER_RELEASES", "GENERATIONS", "KNOWN_AITERS", "AiterRelease"]
 
 
 class AiterRelease(NamedTuple):
@@ -141,3 +141,18 @@ AITER_RELEASES: Mapping[str, AiterRelease] = {
     "0.1.18": AiterRelease("0.1.18", ">= 0.1.18", "v0.1.18", _V0_1_18),
     "main": AiterRelease("04907edc", "from 2026-08-20 on (commit 04907edc)", "04907edc", _04907EDC),
 }
+
+# Other releases of the same generations.
+_RELEASED = {"0.1.11": "a8eb62f5", "0.1.12": "10c87ea1"}
+
+KNOWN_AITERS: Mapping[str, AiterRelease] = MappingProxyType(
+    {
+        **{
+            commit: AiterRelease(commit, f"of commit {commit}", commit, source)
+            for commit, source in GENERATIONS.items()
+        },
+        **{name: AiterRelease(name, name, commit, GENERATIONS[commit]) for name, commit in _RELEASED.items()},
+        **AITER_RELEASES,
+    }
+)
+"""Every aiter that may be supposed: by the commit with which its gates changed, or by a release that has them."""
