@@ -87,8 +87,8 @@ def write_aiter_tree(site: str | os.PathLike[str], source: AiterSource) -> Aiter
         "ops/cache.py": _cache(source),
         "ops/attention.py": _attention(source),
         "ops/triton/gluon/__init__.py": _gate(source),
-        # The map moved with 727253ae; the probe looks in both places.
-        "jit/utils/chip_info.py": _chip_info(source),
+        "jit/utils/chip_info.py": _CHIP_INFO,
+        "jit/utils/build_targets.py": _arch_map(source),
         "utility/dtypes.py": _types(source),
         "ops/triton/utils/core.py": _CORE,
         "utility/triton/triton_metadata_redirect.py": _REDIRECT,
@@ -269,15 +269,17 @@ _TRITON = _lines("import triton")
 _CDNA = _lines("def get_cdna_version():", "    return 3")
 
 
-def _chip_info(source: AiterSource) -> str:
-    table = dict(enumerate(("native", *(source.known_archs or ()))))
-    return _lines(
-        f"GFX_MAP = {table!r}",
-        "def get_gfx():",
-        '    return "the arch of a stand-in of nsa_caps.testing"',
-        "def get_gfx_runtime():",
-        '    return "the arch of a stand-in of nsa_caps.testing"',
-    )
+_CHIP_INFO = _lines(
+    "from build_targets import GFX_MAP",
+    "def get_gfx():",
+    '    return "the arch of a stand-in of nsa_caps.testing"',
+    "def get_gfx_runtime():",
+    '    return "the arch of a stand-in of nsa_caps.testing"',
+)
+
+
+def _arch_map(source: AiterSource) -> str:
+    return _lines(f"GFX_MAP = {dict(enumerate(('native', *(source.known_archs or ()))))!r}")
 
 
 def _types(source: AiterSource) -> str:

@@ -23,6 +23,7 @@ def call_function(run: Run, function: Function, positional: list[Any], named: di
         run.raises(run.may, "TypeError", place)
         return Opaque("raised")
     frame = Frame(arguments, function.frame.names, function.frame.file, function.frame.module, function.frame.package)
+    frame.local = function.local
     may, must, doubt = run.may, run.must, run.doubt
     run.doubt = 0
     run.calls += 1

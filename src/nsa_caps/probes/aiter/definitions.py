@@ -29,7 +29,7 @@ def define(run: Run, node: ast.FunctionDef, frame: Frame) -> Any:
         ]
         if value is not None
     }
-    value: Any = Function(node, frame, defaults, text)
+    value: Any = Function(node, frame, defaults, _local(node), text)
     for decorator in reversed(node.decorator_list):
         value = _decorated(run, value, decorator, frame, text)
     return value
@@ -47,3 +47,11 @@ def _decorated(run: Run, value: Any, decorator: ast.expr, frame: Frame, text: st
     if name == "aiter.jit.core.compile_ops":
         return Opaque(text)
     return run.unaccounted(f"the decorator {name[:60]}", where(decorator, frame))
+
+
+def _local(node: ast.FunctionDef) -> frozenset[str]:
+    """Return the names that Python takes for a function's own: reading one before it is bound is an error."""
+    inner = list(ast.walk(node))
+    declared = {name for each in inner if isinstance(each, ast.Global) for name in each.names}
+    bound = {each.id for each in inner if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+    return frozenset(bound - declared)

@@ -79,6 +79,8 @@ def _constant(_: Run, node: Any, __: Frame) -> Any:
 
 
 def _name(run: Run, node: Any, frame: Frame) -> Any:
+    if node.id in frame.local and node.id not in frame.names:
+        return Raised("UnboundLocalError")
     for names in (frame.names, frame.globals, BUILTINS):
         if node.id in names:
             value = names[node.id]

@@ -161,7 +161,7 @@ class Where(NamedTuple):
 
 @dataclass
 class Frame:
-    """The names of a function or a module."""
+    """The names of a function or a module; `local` are those that a function binds itself, wherever in it."""
 
     names: dict[str, Any]
     globals: dict[str, Any]
@@ -169,6 +169,7 @@ class Frame:
     module: str
     package: str
     declared: set[str] = field(default_factory=set)
+    local: frozenset[str] = frozenset()
     returns: list[tuple[int, int, Any]] = field(default_factory=list)
 
 
@@ -179,4 +180,5 @@ class Function(Thing):
     node: ast.FunctionDef
     frame: Frame
     defaults: dict[str, Any]
+    local: frozenset[str]
     text: str
