@@ -10,6 +10,7 @@ from nsa_caps.policy.caveats import always, narrow_offsets
 from nsa_caps.policy.requirements import aiter, deep_gemm, gluon, gpu  # noqa: A004 no builtin is meant by it
 from nsa_caps.policy.requirements import common as need
 from nsa_caps.policy.requirements.handed import other_release, takes_what_is_handed
+from nsa_caps.policy.requirements.plain import plain_compiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,7 +123,7 @@ ROWS: tuple[Row, ...] = (
             need.switch_on("use_aiter", "switch.aiter-off"),
             aiter.plain_takes_pages,
             gluon.gluon_inactive,
-            aiter.plain_compiles,
+            plain_compiles,
             need.page_sizes("a page size above 1 that divides 256 or is a multiple of it",
                 lambda size: size > 1 and (256 % size == 0 or size % 256 == 0), 64),
         ),
@@ -142,7 +143,7 @@ ROWS: tuple[Row, ...] = (
             *_AITER,
             aiter.source_shows("token"),
             gluon.gluon_runs("base", 1),
-            aiter.plain_compiles,
+            plain_compiles,
             need.page_sizes("1", lambda size: size == 1, 1),
         ),
         caveats=(always("took 28.5 us where aiter-preshuffle takes 7.84 us, on MI355X (vllm#51216)"), other_release),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from nsa_caps.capabilities.aiter_digests import KERNELS
 from nsa_caps.capabilities.aiter_history import GENERATIONS
 from nsa_caps.errors import NsaCapsError
+from nsa_caps.testing.aiter_logits import GFX1250_WAVES, lines, logits_module
 
 if TYPE_CHECKING:
     import os
@@ -46,22 +47,6 @@ _GATE_FACTS = (
 )
 
 
-# How the entry sets WavePerEU where it knows gfx1250, and what the tiled kernel then gets.
-_GFX1250_WAVES = {
-    2: (
-        "    if get_gfx() == 'gfx1250' and not Preshuffle:",
-        "        WavePerEU = 1",
-    ),
-    4: (
-        "    if get_gfx() == 'gfx1250':",
-        "        if Preshuffle and hidden_dim <= 128:",
-        "            WavePerEU = 4",
-        "        else:",
-        "            WavePerEU = 1",
-    ),
-}
-
-
 def write_aiter_tree(site: str | os.PathLike[str], source: AiterSource) -> AiterSource:
     """Write the package `aiter` into the folder `site`, its source showing exactly these facts.
 
@@ -82,8 +67,8 @@ def write_aiter_tree(site: str | os.PathLike[str], source: AiterSource) -> Aiter
     package = Path(site) / "aiter"
     files = {
         "__init__.py": _package(source),
-        "jit/core.py": _lines("def compile_ops(*_, **__): ..."),
-        str(source.logits_module): _logits(source),
+        "jit/core.py": lines("def compile_ops(*_, **__): ..."),
+        str(source.logits_module): logits_module(source),
         "ops/cache.py": _cache(source),
         "ops/attention.py": _attention(source),
         "ops/triton/gluon/__init__.py": _gate(source),
@@ -124,7 +109,7 @@ def _check(source: AiterSource) -> None:
         raise AiterTreeError(f"calls is {source.calls!r}, needs all three: nothing else is written")
     if not source.imports:
         raise AiterTreeError(f"imports is {source.imports!r}, needs True: nothing that refuses is written")
-    waves = tuple(_GFX1250_WAVES) if "gfx1250" in (source.gluon_archs or ()) else (2, None)
+    waves = tuple(GFX1250_WAVES) if "gfx1250" in (source.gluon_archs or ()) else (2, None)
     if source.gfx1250_waves not in waves:
         raise AiterTreeError(f"gfx1250_waves is {source.gfx1250_waves!r}, needs one of {waves} with these gluon_archs")
 
@@ -145,131 +130,25 @@ def _body(source: AiterSource, kernel: str) -> KernelBody | None:
     raise AiterTreeError(f"compiled, mfma, mfma_3d and wide_offsets name no {kernel} kernel of aiter's history")
 
 
-def _lines(*lines: str | None) -> str:
-    return "".join(f"{line}\n" for line in lines if line is not None)
-
-
 def _package(source: AiterSource) -> str:
     """The package itself: all of it in the last branch, nothing in those that a variable leads into."""
     names = source.trimmed_by or ()
     whole = ("from .utility import dtypes", "from .ops.attention import *")
     if not names:
-        return _lines(*whole)
+        return lines(*whole)
     flags = [f'{name} = os.getenv("{name}", "0") == "1"' for name in names]
     branches = [f"{'elif' if index else 'if'} {name}:\n    pass" for index, name in enumerate(names)]
-    return _lines("import os", *flags, *branches, "else:", *(f"    {line}" for line in whole))
+    return lines("import os", *flags, *branches, "else:", *(f"    {line}" for line in whole))
 
 
-def _logits(source: AiterSource) -> str:
-    """The module of the logits function: its gate, the function that compiles, and the one that engines call."""
-    if not source.logits_preshuffle:
-        return _lines(
-            "def deepgemm_fp8_paged_mqa_logits(",
-            "    q_fp8, kv_cache, weights, out_logits, context_lens, kv_indices, max_model_len, ChunkK=256",
-            "): ...",
-        )
-    return _logits_gate(source) + _logits_compile(source) + _logits_entry(source)
-
-
-def _new_triton(source: AiterSource) -> str:
-    if source.triton_comparison == "text":
-        return f'triton.__version__ >= "{source.gluon_triton}"'
-    return f'triton_version >= Version("{source.gluon_triton}")'
-
-
-def _logits_gate(source: AiterSource) -> str:
-    test = _new_triton(source)
-    aot = "enable_aot_gluon_pa_mqa_logits"
-    listed = "get_gfx() in _GLUON_PA_MQA_LOGITS_ARCHS" if source.arch_gate == "select" else None
-    kernels = "_gluon_deepgemm_fp8_paged_mqa_logits, _gluon_deepgemm_fp8_paged_mqa_logits_preshuffle"
-    return _lines(
-        "import os",
-        "import triton",
-        "from packaging.version import Version",
-        "from aiter.jit.utils.chip_info import get_gfx",
-        "from aiter.ops.triton.utils.core import AITER_TRITON_CONFIGS_PATH",
-        "from aiter.ops.triton._triton_kernels.pa_mqa_logits import _deepgemm_fp8_paged_mqa_logits",
-        f"from aiter.ops.triton.gluon.pa_mqa_logits import {kernels}",
-        "from aiter.utility.triton.triton_metadata_redirect import AOTMetadataContext",
-        f'{aot} = os.environ.get("AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS", "0")',
-        f'{aot} = {aot} == "1"',
-        "triton_version = Version(Version(triton.__version__).base_version)",
-        f"_GLUON_PA_MQA_LOGITS_ARCHS = {source.gluon_archs!r}",
-        f"if {test}:",
-        "    from triton.experimental.gluon._runtime import GluonASTSource as ASTSource",
-        "    from aiter.ops.triton.gluon.pa_decode_gluon import get_cdna_version"
-        if source.aot_needs_gluon_triton
-        else None,
-        f"    enable_gluon_pa_mqa_logits = {listed or True}",
-        f"    enable_jit_gluon_pa_mqa_logits_kernel = {f'not {aot}' if source.aot_stops_jit else True}",
-        "else:",
-        "    from triton.compiler import ASTSource",
-        f'    assert triton.__version__ < "{source.triton_gap}"' if source.triton_gap != "none" else None,
-        f"    enable_gluon_pa_mqa_logits = {f'{aot} and {listed}' if listed else aot}",
-        "    enable_jit_gluon_pa_mqa_logits_kernel = False",
-    )
-
-
-def _logits_compile(source: AiterSource) -> str:
-    gfx1250 = "gfx1250" in (source.gluon_archs or ())
-    return _lines(
-        "def _compile_deepgemm_fp8_paged_mqa_logits(ChunkQ, ChunkK, Preshuffle, KVBlockSize, HiddenDim, WavePerEU):",
-        "    gfx_version = get_gfx()",
-        "    assert gfx_version in _GLUON_PA_MQA_LOGITS_ARCHS",
-        "    if gfx_version == 'gfx1250':" if gfx1250 else None,
-        "        assert ChunkK % KVBlockSize == 0 if Preshuffle else KVBlockSize == 1" if gfx1250 else None,
-        "    cdna_version = get_cdna_version()" if source.aot_needs_gluon_triton else None,
-        "    kernel = _gluon_deepgemm_fp8_paged_mqa_logits",
-        "    if Preshuffle:",
-        "        kernel = _gluon_deepgemm_fp8_paged_mqa_logits_preshuffle",
-        "    source = ASTSource(fn=kernel, signature={'q': 'i32', 'KV_buffer': 'i32'}, constexprs={})",
-        "    if enable_jit_gluon_pa_mqa_logits_kernel:",
-        "        return triton.compile(source)",
-        "    kind = '_preshuffle' if Preshuffle else ''",
-        "    name = f'paged_mqa_logits{kind}_{ChunkQ}x{ChunkK}x{HiddenDim}_B{KVBlockSize}PFW{WavePerEU}'",
-        "    with AOTMetadataContext(kernel.fn.__name__, f'{AITER_TRITON_CONFIGS_PATH}/paged_mqa_logits/aot/{name}'):",
-        "        return triton.compile(source)",
-    )
-
-
-def _logits_entry(source: AiterSource) -> str:
-    either = " or KVBlockSize % ChunkK == 0" if source.chunk_rule == "either" else ""
-    # 861b4c93 brought both the arch and its branch.
-    known = "gfx1250" in (source.gluon_archs or ())
-    short = bool(source.launches_short)
-    test = _new_triton(source)
-    return _lines(
-        "def deepgemm_fp8_paged_mqa_logits(",
-        "    q_fp8, kv_cache, weights, out_logits, context_lens, kv_indices, max_model_len,",
-        "    Preshuffle=False, KVBlockSize=1, ChunkK=256, TotalCuCount=None, WavePerEU=2,",
-        "):",
-        "    _, _, heads, hidden_dim = q_fp8.size()",
-        *(_GFX1250_WAVES[source.gfx1250_waves or 2] if known else ()),
-        f"    assert ChunkK % KVBlockSize == 0{either}",
-        "    assert not Preshuffle or KVBlockSize % 16 == 0",
-        f"    if {'enable_gluon_pa_mqa_logits' if source.wrapper == 'switch' else False}:",
-        "        kernel = _compile_deepgemm_fp8_paged_mqa_logits(",
-        "            heads, ChunkK, Preshuffle, KVBlockSize, hidden_dim, WavePerEU",
-        "        )",
-        f'        assert {test} or triton_version < Version("3.4.0")',
-        f"        kernel[(1,)](q_fp8{'' if short else ', kv_cache'})",
-        "    else:",
-        "        assert KVBlockSize == 1" if source.plain_pages == "one" else None,
-        "        assert not Preshuffle",
-        "        _deepgemm_fp8_paged_mqa_logits[(1,)](",
-        f"            q_fp8, kv_cache{', KVBlockSize=KVBlockSize' if source.plain_pages == 'any' else ''}",
-        "        )",
-    )
-
-
-_CORE = _lines("import os", "this_dir = os.path.dirname(__file__)",
+_CORE = lines("import os", "this_dir = os.path.dirname(__file__)",
     'AITER_TRITON_CONFIGS_PATH = os.path.abspath(f"{this_dir}/../configs")')  # fmt: skip
-_REDIRECT = _lines("class AOTMetadataContext:", '    """A stand-in of nsa_caps.testing."""')
-_TRITON = _lines("import triton")
-_CDNA = _lines("def get_cdna_version():", "    return 3")
+_REDIRECT = lines("class AOTMetadataContext:", '    """A stand-in of nsa_caps.testing."""')
+_TRITON = lines("import triton")
+_CDNA = lines("def get_cdna_version():", "    return 3")
 
 
-_CHIP_INFO = _lines(
+_CHIP_INFO = lines(
     "from build_targets import GFX_MAP",
     "def get_gfx():",
     '    return "the arch of a stand-in of nsa_caps.testing"',
@@ -279,14 +158,14 @@ _CHIP_INFO = _lines(
 
 
 def _arch_map(source: AiterSource) -> str:
-    return _lines(f"GFX_MAP = {dict(enumerate(('native', *(source.known_archs or ()))))!r}")
+    return lines(f"GFX_MAP = {dict(enumerate(('native', *(source.known_archs or ()))))!r}")
 
 
 def _types(source: AiterSource) -> str:
     types = ", ".join(
         f'"{arch}": torch.float8_e4m3{"fnuz" if arch.startswith("gfx94") else "fn"}' for arch in source.fp8_archs or ()
     )
-    return _lines(
+    return lines(
         "import torch",
         "from ..jit.utils.chip_info import get_gfx_runtime",
         f"defaultDtypes = {{{types}}}",
@@ -309,7 +188,7 @@ def _cache(source: AiterSource) -> str:
     fused = [each.partition("(")[2].rstrip(")") for each in source.takes or () if each.startswith(f"{_FUSED}(")]
     if _FUSED in (source.takes or ()):
         written.append(f"{built}\ndef {_FUSED}({', '.join(f'{name}=False' for name in fused)}): ...")
-    return _lines("from ..jit.core import compile_ops", *written)
+    return lines("from ..jit.core import compile_ops", *written)
 
 
 _FUSED = "indexer_qk_rope_quant_and_cache"
@@ -321,17 +200,17 @@ def _ragged(source: AiterSource) -> dict[str, str]:
     files = {}
     if "fp8_mqa_logits" in takes:
         clean = ", clean_logits=True" if "fp8_mqa_logits(clean_logits)" in takes else ""
-        files["ops/triton/fp8_mqa_logits.py"] = _lines(
+        files["ops/triton/fp8_mqa_logits.py"] = lines(
             f"def fp8_mqa_logits(Q, KV, kv_scales, weights, cu_starts, cu_ends{clean}): ..."
         )
     if "flydsl_fp8_mqa_logits" in takes:
-        files["ops/flydsl/__init__.py"] = _lines("def flydsl_fp8_mqa_logits(): ...")
+        files["ops/flydsl/__init__.py"] = lines("def flydsl_fp8_mqa_logits(): ...")
     return files
 
 
 def _attention(source: AiterSource) -> str:
     gluon = "from aiter.ops.triton.gluon.pa_decode_gluon import get_cdna_version"
-    return _lines(
+    return lines(
         gluon if source.package_imports_gluon else None,
         "from ..jit.core import compile_ops",
         '@compile_ops("module_attention")',
@@ -346,7 +225,7 @@ def _gate(source: AiterSource) -> str:
     if source.gate_escape != "none":
         variable = f'os.environ.get("{source.gate_escape}", "0")'
         body = (f"        if int({variable}):", "            pass", "        else:", *(f"    {line}" for line in body))
-    return _lines(
+    return lines(
         "import os",
         "from packaging.version import Version",
         "try:",
@@ -372,7 +251,7 @@ def _kernel(kernel: str, body: KernelBody | None) -> str:
         "preshuffle": "_gluon_deepgemm_fp8_paged_mqa_logits_preshuffle",
     }[kernel]
     parameters = "q, KV_buffer, KVBlockSize=1" if kernel == "plain" else "q, KV_buffer"
-    return _lines(
+    return lines(
         "@triton.jit",
         f"def {name}({parameters}):",
         f'    return "a stand-in of nsa_caps.testing for {body.since if body else "no body of history"}"',

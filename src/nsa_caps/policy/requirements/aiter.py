@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from packaging.version import Version
-
 from nsa_caps.archs import ARCHS
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.policy.aiter_gates import (
     CHUNK_K,
     ESCAPE_VARIABLE,
     LOGITS_MODULE,
-    MEASURED,
     aiter_arch,
     below_import_gate,
-    gluon_active,
     in_triton_gap,
     reaches_import_gate,
 )
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
 from nsa_caps.policy.requirements.gpu import archs_to_keep, keep_arch, keep_only
-from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:
-    from nsa_caps.capabilities.records import AiterSource, Capabilities
+    from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.policy.request import Request
     from nsa_caps.policy.requirements.common import Requirement
 
@@ -37,19 +32,17 @@ __all__ = [
     "imports",
     "imports_whole",
     "logits_take_preshuffle",
-    "no_fp8_type",
-    "plain_compiles",
     "plain_takes_pages",
     "source_shows",
     "tile_pages",
 ]
 
-# What every row of aiter rests on, and what those that may run gluon rest on beside it; a row adds its own.
+# What every row of aiter rests on, and what it rests on where the switch decides; a row adds its own.
 _SHARED_FACTS = ("logits_preshuffle", "known_archs", "gate_triton", "gate_escape", "trimmed_by", "fp8_archs",
-    "wrapper", "launches_short", "imports")  # fmt: skip
+    "wrapper", "launches_short", "imports", "takes", "unaccounted", "package_imports_gluon", "mfma",
+    "mfma_3d")  # fmt: skip
 _SWITCH_FACTS = ("triton_comparison", "gluon_triton", "triton_gap", "aot_stops_jit", "aot_needs_gluon_triton",
     "arch_gate", "gluon_archs", "gfx1250_waves")  # fmt: skip
-_GLUON_FACTS = ("mfma", "mfma_3d")
 
 
 def source_shows(call: str, *own: str) -> Requirement:
@@ -67,14 +60,12 @@ def source_shows(call: str, *own: str) -> Requirement:
         facts = (*_SHARED_FACTS, *own)
         if source is None or source.wrapper != "plain":
             facts = (*facts, *_SWITCH_FACTS)
-        if gluon_active(caps) is not False:
-            facts = (*facts, *_GLUON_FACTS)
         unknown = [name for name in facts if source is None or getattr(source, name) is None]
         if source is None or call not in (source.calls or ()):
             unknown.append(f"what it does with {call}")
         if not unknown:
             return None
-        seen = source.unaccounted[:2] if source else ()
+        seen = (source.unaccounted or ())[:2] if source else ()
         return Reason(
             "aiter.source-unknown",
             "unknown",
@@ -282,61 +273,6 @@ def plain_takes_pages(caps: Capabilities, _: Request) -> Reason | None:
         observed="it asserts KVBlockSize == 1",
         required="an aiter since 04907edc",
         source=LOGITS_MODULE,
-        changes=(Change.aiter("main"),),
-    )
-
-
-def plain_compiles(caps: Capabilities, _: Request) -> Reason | None:
-    """Need the plain kernel, where it is the one that runs, to compile for this GPU."""
-    source, arch, triton = caps.aiter_source, aiter_arch(caps), base_version(caps.triton.version)
-    if source is None or arch is None or triton is None or gluon_active(caps) is not False:
-        return None
-    if source.fp8_archs is not None and arch not in source.fp8_archs:
-        return no_fp8_type(source, arch)
-    if "plain:*" not in (source.compiled or ()):
-        return Reason(
-            "aiter.body-unproven",
-            "unknown",
-            observed="a plain kernel that is none of history's",
-            required="a body that was compiled",
-            source="aiter/ops/triton/_triton_kernels",
-            changes=(Change.aiter("main"),),
-        )
-    needed = ARCHS[arch].plain if arch in ARCHS else None
-    if needed is None:
-        compiled = ", ".join(known.name for known in ARCHS.values() if known.plain is not None)
-        return Reason("device.arch-unproven", "unknown", observed=arch, required=f"one of {compiled}", source=MEASURED)
-    if triton < Version(needed) and not ARCHS[arch].plain_failed_below:
-        observed = f"{arch} with Triton {triton}"
-        return Reason(
-            "device.arch-unproven",
-            "unknown",
-            observed=observed,
-            required=f"Triton >= {needed}",
-            source=MEASURED,
-            changes=(Change.triton(needed),),
-        )
-    if triton < Version(needed):
-        observed = f"the plain kernel for {arch} on Triton {triton}"
-        return Reason(
-            "aiter.does-not-compile",
-            "unmet",
-            observed=observed,
-            required=f"Triton >= {needed}",
-            source=MEASURED,
-            changes=(Change.triton(needed),),
-        )
-    return None
-
-
-def no_fp8_type(source: AiterSource, arch: str) -> Reason:
-    """Return the reason against an arch for which `utility/dtypes.py` has no fp8 type."""
-    return Reason(
-        "aiter.no-fp8-type",
-        "unmet",
-        observed=arch,
-        required=f"one of {', '.join(source.fp8_archs or ())}",
-        source="aiter/utility/dtypes.py",
         changes=(Change.aiter("main"),),
     )
 

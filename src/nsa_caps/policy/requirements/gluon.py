@@ -19,7 +19,7 @@ from nsa_caps.policy.aiter_gates import (
 )
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
-from nsa_caps.policy.requirements.aiter import no_fp8_type
+from nsa_caps.policy.requirements.plain import no_fp8_type
 from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:

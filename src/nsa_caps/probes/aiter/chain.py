@@ -44,13 +44,13 @@ class Chain:
         modules: every module that is imported, with its file.
         missing: those that are not there, each with who imports it.
         refusals: `file:line` of statements that may refuse and that history has not had.
-        gluon: the gluon package is among them; None: it is, and a failure of it may be passed over.
+        gluon: the gluon package is among them.
     """
 
     modules: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     refusals: list[tuple[str, int, str]] = field(default_factory=list)
-    gluon: bool | None = False
+    gluon: bool = False
 
 
 def chain(files: Any, roots: tuple[str, ...] = (PACKAGE,)) -> Chain:
@@ -81,7 +81,7 @@ def chain(files: Any, roots: tuple[str, ...] = (PACKAGE,)) -> Chain:
             found.missing[name] = importer
             continue
         todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, data)]
-    found.gluon = True if GLUON in certain else None if GLUON in found.modules else False
+    found.gluon = GLUON in found.modules
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from nsa_caps.probes.aiter.calls import called, sliced
+from nsa_caps.probes.aiter.comparing import compared
 from nsa_caps.probes.aiter.natives import BUILTINS, MACHINE, SPECIALS, VERSION_PARTS
 from nsa_caps.probes.aiter.run import Run, TooMuchError, merged
 from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, is_known, joined, lifted, parts_of, text_of
@@ -41,16 +42,6 @@ _BINARY: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Mod: ("%", operator.mod),
     ast.BitAnd: ("&", operator.and_),
     ast.BitOr: ("|", operator.or_),
-}
-_COMPARE: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.Eq: ("==", operator.eq),
-    ast.NotEq: ("!=", operator.ne),
-    ast.Lt: ("<", operator.lt),
-    ast.LtE: ("<=", operator.le),
-    ast.Gt: (">", operator.gt),
-    ast.GtE: (">=", operator.ge),
-    ast.In: ("in", lambda left, right: left in right),
-    ast.NotIn: ("not in", lambda left, right: left not in right),
 }
 
 
@@ -217,32 +208,13 @@ def _compare(run: Run, node: Any, frame: Frame) -> Any:
     results: list[Any] = []
     for op, each in zip(node.ops, node.comparators, strict=True):
         right = evaluate(run, each, frame)
-        results.append(_compared(run, op, left, right))
+        results.append(compared(run, op, left, right))
         left = right
     if len(results) == 1:
         return results[0]
     if not all(map(is_known, results)):
         return Opaque("chain")
     return lifted(lambda *all_of: all(all_of), results, run.may, " and ".join(map(text_of, results)))
-
-
-def _compared(run: Run, op: ast.cmpop, left: Any, right: Any) -> Any:
-    if isinstance(op, (ast.Is, ast.IsNot)):
-        for one, other in ((left, right), (right, left)):
-            if one is None and not isinstance(other, Choice):
-                # Tensors, functions and modules are not None; of another unknown nothing can be said.
-                if isinstance(other, Opaque) and not isinstance(other, Tensor):
-                    break
-                return (other is None) is isinstance(op, ast.Is)
-        if is_known(left) and is_known(right):
-            test = operator.is_ if isinstance(op, ast.Is) else operator.is_not
-            return lifted(test, [left, right], run.may, f"({text_of(left)} is {text_of(right)})")
-        return Opaque(f"({text_of(left)} is {text_of(right)})")
-    found = _COMPARE.get(type(op))
-    text = f"({text_of(left)}{found[0] if found else '?'}{text_of(right)})"
-    if found is None or not (is_known(left) and is_known(right)):
-        return Opaque(text)
-    return lifted(found[1], [left, right], run.may, text)
 
 
 def _attribute(run: Run, node: Any, frame: Frame) -> Any:

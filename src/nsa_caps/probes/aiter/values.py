@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import ast
     from collections.abc import Callable
 
-    from nsa_caps.probes.aiter.run import Run
-
 __all__ = [
     "Bound", "Compiled", "Context", "Frame", "Function", "Kernel", "Later", "Launch", "Launcher", "ModuleRef", "Native",
     "Source", "Special", "Symbol", "Tensor", "Where",
@@ -40,7 +38,7 @@ class Special(Thing):
 
     __slots__ = ("call", "text")
 
-    def __init__(self, text: str, call: Callable[[Run, list[Any], dict[str, Any], Where], Any]) -> None:
+    def __init__(self, text: str, call: Callable[[Any, list[Any], dict[str, Any], Any], Any]) -> None:
         self.text = text
         self.call = call
 
