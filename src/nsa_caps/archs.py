@@ -89,7 +89,7 @@ _ALL = (
     Arch("gfx1152", "amd", _COMPILED, triton="3.3.0"),
     Arch("gfx1153", "amd", _COMPILED, triton="3.3.0"),
     Arch("gfx1200", "amd", _MEASURED, triton="3.3.0", fp8_product="3.4.0", plain="3.4.0", tested=True),
-    Arch("gfx1201", "amd", _MEASURED, triton="3.3.0", fp8_product="3.4.0", plain="3.4.0", plain_failed_below=False),
+    Arch("gfx1201", "amd", _MEASURED, triton="3.3.0", fp8_product="3.4.0", plain="3.6.0", plain_failed_below=False),
     Arch("gfx1250", "amd", _MEASURED, triton="3.6.0", fp8_product="3.7.0", gluon="3.7.0", tested=True, shown=True),
     Arch("gfx928", "hygon", "Hygon's DCU: no Triton of its own here", fp8_type=False),
     Arch("gfx936", "hygon", "Hygon's DCU: no Triton of its own here", fp8_type=False),

@@ -78,7 +78,7 @@ def chain(files: Any, roots: tuple[str, ...] = (PACKAGE,)) -> Chain:
             continue
         data = files.data(path)
         if data is None:
-            found.missing[name] = importer
+            found.refusals.append((path, 0, "cannot be read"))
             continue
         todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, data)]
     found.gluon = GLUON in found.modules

@@ -107,10 +107,16 @@ class PackageFiles:
 
     def excerpt(self, dotted: str) -> bool:
         """Return whether the folder that lacks a module holds none but those that decide, as an excerpt does."""
+        if dotted in _NEVER_LEFT_OUT:
+            return False
         folder = dotted.removeprefix(_PACKAGE).lstrip(".").replace(".", "/").rpartition("/")[0]
         return self.listing(folder) <= _DECIDING_NAMES
 
 
+# What every excerpt has.
+_NEVER_LEFT_OUT = frozenset({
+    "aiter.ops.attention", "aiter.ops.cache", "aiter.jit.utils.chip_info", "aiter.utility.dtypes",
+})  # fmt: skip
 # All that a folder of an excerpt holds: see `PackageFiles.excerpt`.
 _DECIDING_NAMES = frozenset({
     _INIT, "_version.py", "__pycache__", "jit", "ops", "utility", "utils", "triton", "gluon", "attention",
