@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nsa_caps.agreement.mismatch import LayoutMismatchError
     from nsa_caps.agreement.peers import HandshakeError, check_peer
     from nsa_caps.agreement.ranks import agree
-    from nsa_caps.kernels.arguments import KernelArgumentError
+    from nsa_caps.kernels.errors import KernelArgumentError
     from nsa_caps.page_table import PageTableError
 
 __all__ = [
@@ -93,7 +93,7 @@ __all__ = [
 _LATER = {
     "AgreementError": "agreement.errors",
     "HandshakeError": "agreement.peers",
-    "KernelArgumentError": "kernels.arguments",
+    "KernelArgumentError": "kernels.errors",
     "LayoutMismatchError": "agreement.mismatch",
     "MissingRanksError": "agreement.errors",
     "PageTableError": "page_table",

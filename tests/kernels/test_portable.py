@@ -240,7 +240,7 @@ def test_without_a_gpu_the_error_names_the_ways_on() -> None:
     """A CPU tensor outside the interpreter is refused before Triton looks for a driver."""
     script = (
         "import torch\n"
-        "from nsa_caps.kernels import portable\n"
+        "from nsa_caps.kernels.portable import store_gather as portable\n"
         "from nsa_caps.pages import PageFormat\n"
         "fmt = PageFormat(page_size=1)\n"
         "none = torch.zeros((1, 1), dtype=torch.int32)\n"

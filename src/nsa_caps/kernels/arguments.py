@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nsa_caps.errors import NsaCapsError
+from nsa_caps.kernels.errors import KernelArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,22 +38,6 @@ _FP8_DTYPES = {"e4m3fn": torch.float8_e4m3fn, "e4m3fnuz": torch.float8_e4m3fnuz}
 # Kernels count rows in 32 bits, and the last block of them must not wrap around.
 MAX_TOKENS = 2**31 - 2**16
 _FLOAT_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-
-
-class KernelArgumentError(NsaCapsError, ValueError):
-    """An argument that a kernel cannot take.
-
-    Attributes:
-        argument: its name.
-        observed: what came.
-        needed: what the kernel takes.
-    """
-
-    def __init__(self, argument: str, observed: str, needed: str) -> None:
-        super().__init__(f"{argument}: got {observed}; need {needed}")
-        self.argument = argument
-        self.observed = observed
-        self.needed = needed
 
 
 def fp8_dtype(fmt: PageFormat) -> torch.dtype:

@@ -261,4 +261,6 @@ def _sources(draw: DrawFn) -> AiterSource:
     facts: dict[str, Any] = {}
     for name in AiterSource.__dataclass_fields__:
         facts[name] = draw(st.sampled_from((getattr(first, name), getattr(other, name), None)))
-    return AiterSource(**{**facts, "location": "/site/aiter"})
+    # What was not understood is a list, and empty where all was.
+    unaccounted = facts["unaccounted"] or ()
+    return AiterSource(**{**facts, "location": "/site/aiter", "unaccounted": unaccounted})

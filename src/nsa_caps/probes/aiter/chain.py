@@ -34,6 +34,7 @@ _REFUSES = re.compile(rb"\b(?:raise|assert|exit|_exit|quit|abort)\b")
 _INNER_IMPORT = re.compile(rb"\n([ \t]+)(?:from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?")
 _NAME = re.compile(rb"\w+")
 _MOST_MODULES = 600
+_LONGEST_LINE = 10_000
 
 
 @dataclass
@@ -79,6 +80,10 @@ def chain(files: Any, roots: tuple[str, ...] = (PACKAGE,)) -> Chain:
         data = files.data(path)
         if data is None:
             found.refusals.append((path, 0, "cannot be read"))
+            continue
+        if max(map(len, data.split(b"\n"))) > _LONGEST_LINE:
+            # No aiter has had one; Python gives up at 200 brackets in one another, and nothing here would see it.
+            found.refusals.append((path, 0, f"a line of more than {_LONGEST_LINE} characters"))
             continue
         todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, data)]
     found.gluon = GLUON in found.modules

@@ -39,6 +39,13 @@ _PLAIN_KERNELS = (
     f"{PACKAGE}.ops.triton._triton_kernels.attention.pa_mqa_logits",
     f"{PACKAGE}.ops.triton._triton_kernels.pa_mqa_logits",
 )
+# Where a fact stands that every release with tiles has had.
+_WHERE = {
+    f"{PACKAGE}.utility.dtypes": "fp8_archs",
+    f"{PACKAGE}.ops.cache": "store_preshuffle",
+    f"{PACKAGE}.jit.utils.chip_info": "known_archs",
+    _GLUON_KERNELS: "mfma",
+}
 # More lines than a reader would look at.
 _MOST_LINES = 12
 
@@ -59,7 +66,7 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
     lines: list[tuple[str, str]] = []
     module = next((name for name in LOGITS if files.module(name)), None)
     if module is None:
-        return AiterSource(location=package), [(LOGITS[0], "there is no logits module")]
+        return AiterSource(location=package), [(_file(LOGITS[0]), "is not there: there is no logits module")]
     facts["logits_module"] = files.module(module)
     facts["logits_preshuffle"] = takes_tiles(files, module, ENTRY)
     linked = chain(files, (PACKAGE, module))
@@ -82,9 +89,17 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
             if len(fitted.calls) < 3:
                 lines += _told(fitted.unaccounted)
             facts.update(_kernels(files, lines))
+    for dotted, fact in _WHERE.items():
+        if files.module(dotted) is None and facts.get(fact) is None and facts["logits_preshuffle"]:
+            lines.append((_file(dotted), "is not there"))
     lines = list(dict.fromkeys(lines))[:_MOST_LINES]
     unaccounted = tuple(f"{file}: {text}" for file, text in lines)
     return AiterSource(**facts, unaccounted=unaccounted), lines
+
+
+def _file(dotted: str) -> str:
+    """Return where a module's source would be, below the package."""
+    return f"{dotted.removeprefix(PACKAGE).lstrip('.').replace('.', '/')}.py"
 
 
 def _told(events: Iterable[Event]) -> list[tuple[str, str]]:
@@ -116,9 +131,9 @@ def _imports(files: PackageFiles, linked: Chain) -> tuple[bool | None, list[tupl
     lines = [(path, f"line {line}: may refuse the import") for path, line, _ in linked.refusals]
     for dotted, importer in linked.missing.items():
         if dotted in files.shadowed:
-            lines.append((dotted, files.shadowed[dotted]))
+            lines.append((_file(dotted), files.shadowed[dotted]))
         elif not files.excerpt(dotted):
-            lines.append((files.module(importer) or importer, f"imports {dotted}, which is not there"))
+            lines.append((_file(dotted), f"is not there, and {files.module(importer) or importer} imports it"))
     return (None if lines else True), lines
 
 
