@@ -1,11 +1,12 @@
-"""The logits kernel for Hopper where 128 columns (queries x heads) keep it busy: warp-specialised, in Gluon.
+"""The paged logits kernel for Hopper: warp-specialised, in Gluon, for 64 or 128 columns (queries x heads).
 
-One program a multiprocessor. One warp has the copy engine bring pages into shared memory, some ahead; four groups of
-four warps each score every fourth page, so that the products of one overlap with the sums of another. The pages of all
-requests are divided evenly over the programs, wherever a request ends.
+One program a multiprocessor. One warp has the copy engine bring pages into shared memory, some ahead; three groups of
+four warps each score every third page, so that the products of one overlap with the sums of another. The pages of all
+requests are divided evenly over the programs, wherever a request ends. Four groups have too few registers: they spill,
+and how much depends on the compiler.
 
 Gluon's interface changes from one Triton to the next, and it cannot be interpreted: this module is imported only where
-``portable_logits_tuning.runs_on_hopper`` says so.
+``tuning.runs_on_sm90`` says so.
 """
 
 # Triton reads the annotations of kernel arguments, and has none for pointers; what they are stands beside them.
@@ -19,11 +20,12 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
     fence_async_shared,
     mbarrier,
-    tma,
     warpgroup_mma,
     warpgroup_mma_wait,
 )
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+from nsa_caps.kernels.portable.sm90_parts import bring, reinterpreted, weighted_sum
 
 __all__ = ["logits_kernel"]
 
@@ -81,7 +83,6 @@ def _load(
     TILES: gl.constexpr,
     GROUPS: gl.constexpr,
     PROGRAMS: gl.constexpr,
-    EARLY: gl.constexpr,
 ):
     shared, descriptors, context_lens, page_table, batch, table_stride, capacity = given
     q_desc, weights_desc, keys_desc, scales_desc = descriptors
@@ -94,8 +95,7 @@ def _load(
         mbarrier.init(q_empty.index(i), count=GROUPS)
     fence_async_shared()
     mbarrier.arrive(ready, count=1)
-    if EARLY:
-        gdc_wait()
+    gdc_wait()
     request, before, at, last = _share(context_lens, batch, capacity, BLOCK, BATCH, PROGRAMS, 1)
     lane = gl.arange(0, 32, layout=gl.BlockedLayout([1], [32], [1], [0]))
     done = 0
@@ -109,8 +109,8 @@ def _load(
             mbarrier.wait(q_empty.index(turn & 1), turn >> 1 & 1 ^ 1)
             arrived = q_full.index(turn & 1)
             mbarrier.expect(arrived, COLUMNS * DIM + COLUMNS * 4)
-            tma.async_copy_global_to_shared(q_desc, [request * COLUMNS, 0], arrived, q_smem.index(turn & 1))
-            tma.async_copy_global_to_shared(weights_desc, [request, 0], arrived, weights_smem.index(turn & 1))
+            bring(q_desc, [request * COLUMNS, 0], arrived, q_smem.index(turn & 1))
+            bring(weights_desc, [request, 0], arrived, weights_smem.index(turn & 1))
             for group in range(at, stop, 32):
                 pages = ahead
                 ahead = gl.load(table + group + 32 + lane, mask=group + 32 + lane < stop, other=0)
@@ -121,10 +121,10 @@ def _load(
                     arrived = full.index(stage)
                     mbarrier.expect(arrived, BLOCK * DIM + BLOCK * 4)
                     if TILES:
-                        tma.async_copy_global_to_shared(keys_desc, [page, 0, 0, 0], arrived, keys_smem.index(stage))
+                        bring(keys_desc, [page, 0, 0, 0], arrived, keys_smem.index(stage))
                     else:
-                        tma.async_copy_global_to_shared(keys_desc, [page, 0, 0], arrived, keys_smem.index(stage))
-                    tma.async_copy_global_to_shared(scales_desc, [page, 0], arrived, scales_smem.index(stage))
+                        bring(keys_desc, [page, 0, 0], arrived, keys_smem.index(stage))
+                    bring(scales_desc, [page, 0], arrived, scales_smem.index(stage))
                     done += 1
             turn += 1
         at = stop
@@ -169,12 +169,13 @@ def _score(
     BLOCK: gl.constexpr,
     BATCH: gl.constexpr,
     STAGES: gl.constexpr,
+    LEVELS: gl.constexpr,
     TILES: gl.constexpr,
+    CLEAN: gl.constexpr,
     FILL: gl.constexpr,
     GROUP: gl.constexpr,
     GROUPS: gl.constexpr,
     PROGRAMS: gl.constexpr,
-    EARLY: gl.constexpr,
 ):
     COLUMNS: gl.constexpr = ROWS * HEADS
     PRODUCT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, COLUMNS, 32])
@@ -184,14 +185,15 @@ def _score(
     )
     shared, context_lens, out, batch, out_stride, max_model_len, capacity = given
     q_smem, weights_smem, keys_smem, scales_smem, q_full, q_empty, full, empty, ready = shared
-    if EARLY:
-        gdc_wait()
-    # While the first pages are on their way.
-    worker, workers = gl.program_id(0) * GROUPS + GROUP, PROGRAMS * GROUPS
-    _fill(context_lens, out, out_stride, batch, max_model_len, capacity, worker, workers, ROWS, BLOCK, FILL)
+    gdc_wait()
     request, before, at, last = _share(context_lens, batch, capacity, BLOCK, BATCH, PROGRAMS, 4)
     mbarrier.wait(ready, 0)
     zero = gl.zeros([BLOCK, COLUMNS], gl.float32, PRODUCT)
+    # For its layout only.
+    sample = weighted_sum(zero, zero, BLOCK, ROWS, LEVELS)
+    PAIR: gl.constexpr = sample.type.layout
+    row = gl.expand_dims(gl.arange(0, ROWS, layout=gl.SliceLayout(0, PAIR)), 0)
+    token = gl.expand_dims(gl.arange(0, BLOCK, layout=gl.SliceLayout(1, PAIR)), 1)
     done = 0
     turn = 0
     while at < last:
@@ -199,40 +201,42 @@ def _score(
         steps = _steps(context, capacity, BLOCK)
         stop = gl.minimum(before + steps, last)
         if stop > at:
+            limit = gl.minimum(context - ROWS + 1 + row, capacity)
             mbarrier.wait(q_full.index(turn & 1), turn >> 1 & 1)
-            # Half of it, for relu(x) = (x + |x|) / 2: the sum takes |x| at no cost.
             weight = weights_smem.index(turn & 1).reshape([COLUMNS]).load(gl.SliceLayout(0, PRODUCT)) * 0.5
+            weight = zero + gl.expand_dims(weight, 0)
             queries = q_smem.index(turn & 1).permute((1, 0))
             ended = done + stop - at
             shift = at - before - done
             target = out + (request * ROWS).to(gl.int64) * out_stride
-            for number in range(done + (GROUP - done & GROUPS - 1), ended, GROUPS):
+            for number in range(done + (GROUP + GROUPS - done % GROUPS) % GROUPS, ended, GROUPS):
                 stage = number % STAGES
                 mbarrier.wait(full.index(stage), (number // STAGES) & 1)
                 if TILES:
-                    keys = keys_smem.index(stage)._reinterpret(gl.float8e4nv, [BLOCK, DIM], TILED)
+                    keys = reinterpreted(keys_smem.index(stage), gl.float8e4nv, [BLOCK, DIM], TILED)
                 else:
                     keys = keys_smem.index(stage).reshape([BLOCK, DIM])
                 dots = warpgroup_mma(keys, queries, zero, use_acc=False, is_async=True)
                 scale = scales_smem.index(stage).reshape([BLOCK]).load(gl.SliceLayout(1, PRODUCT))
                 dots = warpgroup_mma_wait(0, deps=[dots])
                 mbarrier.arrive(empty.index(stage), count=1)
-                score = (dots + gl.abs(dots)) * gl.expand_dims(weight, 0)
-                total = gl.sum(gl.reshape(score, [BLOCK, ROWS, HEADS]), 2)
-                PAIR: gl.constexpr = total.type.layout
-                total = total * gl.expand_dims(gl.convert_layout(scale, gl.SliceLayout(1, PAIR)), 1)
+                score = weighted_sum(dots, weight, BLOCK, ROWS, LEVELS)
+                score = score * gl.expand_dims(gl.convert_layout(scale, gl.SliceLayout(1, PAIR)), 1)
                 start = (number + shift) * BLOCK
-                row = gl.expand_dims(gl.arange(0, ROWS, layout=gl.SliceLayout(0, PAIR)), 0)
-                token = gl.expand_dims(gl.arange(0, BLOCK, layout=gl.SliceLayout(1, PAIR)), 1)
-                limit = gl.minimum(context - ROWS + 1 + row, capacity)
-                total = gl.where(token < limit - start, total, float("-inf"))
-                gl.store(target + start + (row * out_stride + token), total, mask=token < max_model_len - start)
+                inside = token < limit - start
+                if CLEAN:
+                    score = gl.where(inside, score, float("-inf"))
+                    inside = (token < max_model_len - start) & (row < ROWS)
+                gl.store(target + start + (row * out_stride + token), score, mask=inside)
             mbarrier.arrive(q_empty.index(turn & 1), count=1)
             done = ended
             turn += 1
         at = stop
         before += steps
         request += 1
+    if CLEAN:
+        worker, workers = gl.program_id(0) * GROUPS + GROUP, PROGRAMS * GROUPS
+        _fill(context_lens, out, out_stride, batch, max_model_len, capacity, worker, workers, ROWS, BLOCK, FILL)
 
 
 @gluon.jit(do_not_specialize=["batch"])
@@ -254,16 +258,17 @@ def logits_kernel(
     DIM: gl.constexpr,
     BLOCK: gl.constexpr,
     BATCH: gl.constexpr,
-    STAGES: gl.constexpr,
+    STAGES: gl.constexpr,  # a multiple of the groups, so that each finds the same stages again
+    LEVELS: gl.constexpr,
     TILES: gl.constexpr,
+    CLEAN: gl.constexpr,
     FILL: gl.constexpr,
     LOAD_REGISTERS: gl.constexpr,
     SCORE_REGISTERS: gl.constexpr,
     PROGRAMS: gl.constexpr,
-    EARLY: gl.constexpr,
 ):
     COLUMNS: gl.constexpr = ROWS * HEADS
-    GROUPS: gl.constexpr = 4
+    GROUPS: gl.constexpr = 3
     q_smem = gl.allocate_shared_memory(gl.float8e4nv, [2, COLUMNS, DIM], q_desc.layout)
     weights_smem = gl.allocate_shared_memory(gl.float32, [2, 1, COLUMNS], weights_desc.layout)
     keys_smem = gl.allocate_shared_memory(gl.float8e4nv, [STAGES] + keys_desc.block_shape, keys_desc.layout)
@@ -273,10 +278,9 @@ def logits_kernel(
     q_full = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
     q_empty = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
     ready = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
-    if EARLY:
-        # This kernel was launched while the one before it ended, and the next may be. Every group of warps waits for
-        # all that the one before wrote.
-        gdc_launch_dependents()
+    # This kernel was launched while the one before it ended, and the next may be. Every group of warps waits for all
+    # that the one before wrote.
+    gdc_launch_dependents()
     # The warp that loads makes the other barriers.
     mbarrier.init(ready, count=1)
     shared = (q_smem, weights_smem, keys_smem, scales_smem, q_full, q_empty, full, empty, ready)
@@ -285,12 +289,11 @@ def logits_kernel(
     asked = (shared, descriptors, context_lens, page_table, batch, table_stride, capacity)
     gl.warp_specialize(
         [
-            (_score, (given, ROWS, HEADS, DIM, BLOCK, BATCH, STAGES, TILES, FILL, 0, GROUPS, PROGRAMS, EARLY)),
-            (_score, (given, ROWS, HEADS, DIM, BLOCK, BATCH, STAGES, TILES, FILL, 1, GROUPS, PROGRAMS, EARLY)),
-            (_score, (given, ROWS, HEADS, DIM, BLOCK, BATCH, STAGES, TILES, FILL, 2, GROUPS, PROGRAMS, EARLY)),
-            (_score, (given, ROWS, HEADS, DIM, BLOCK, BATCH, STAGES, TILES, FILL, 3, GROUPS, PROGRAMS, EARLY)),
-            (_load, (asked, COLUMNS, DIM, BLOCK, BATCH, STAGES, TILES, GROUPS, PROGRAMS, EARLY)),
+            (_score, (given, ROWS, HEADS, DIM, BLOCK, BATCH, STAGES, LEVELS, TILES, CLEAN, FILL, 0, GROUPS, PROGRAMS)),
+            (_score, (given, ROWS, HEADS, DIM, BLOCK, BATCH, STAGES, LEVELS, TILES, CLEAN, FILL, 1, GROUPS, PROGRAMS)),
+            (_score, (given, ROWS, HEADS, DIM, BLOCK, BATCH, STAGES, LEVELS, TILES, CLEAN, FILL, 2, GROUPS, PROGRAMS)),
+            (_load, (asked, COLUMNS, DIM, BLOCK, BATCH, STAGES, TILES, GROUPS, PROGRAMS)),
         ],
-        [4, 4, 4, 1],
-        [SCORE_REGISTERS, SCORE_REGISTERS, SCORE_REGISTERS, LOAD_REGISTERS],
+        [4, 4, 1],
+        [SCORE_REGISTERS, SCORE_REGISTERS, LOAD_REGISTERS],
     )
