@@ -7,6 +7,7 @@ portable kernel, which writes the same bytes.
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from nsa_caps.kernels.arguments import (
     gather_arguments,
     quantise_arguments,
 )
-from nsa_caps.kernels.logits_arguments import logits_arguments
+from nsa_caps.kernels.logits_arguments import logits_arguments, ragged_arguments
 from nsa_caps.kernels.portable.store_gather import store
 
 if TYPE_CHECKING:
@@ -29,16 +30,18 @@ if TYPE_CHECKING:
 
     from nsa_caps.pages import PageFormat
 
-__all__ = ["gather", "logits", "quantise_and_store", "store"]
+__all__ = ["gather", "logits", "quantise_and_store", "ragged_logits", "store"]
 
 # The most scores that a step of the logits kernel writes (its ChunkK). Its preshuffle form writes a whole page where
 # the context ends within one, without asking whether the row is that long.
 _CHUNK = 256
+# Its kernel for gathered keys addresses 2 GiB of scores.
+_MOST_SCORES = (2**31 - 1) // 4
 
 
-def _logits_module() -> ModuleType:
+def _triton_module(name: str) -> ModuleType:
     # Moved by aiter 4c2a3025.
-    new, old = "aiter.ops.triton.attention.pa_mqa_logits", "aiter.ops.triton.pa_mqa_logits"
+    new, old = f"aiter.ops.triton.attention.{name}", f"aiter.ops.triton.{name}"
     try:
         return importlib.import_module(new)
     except ModuleNotFoundError as error:
@@ -51,7 +54,7 @@ def _logits_module() -> ModuleType:
 _cache_ops = importlib.import_module("aiter.ops.cache")
 _gather = _cache_ops.cp_gather_indexer_k_quant_cache
 _quantise_and_store = _cache_ops.indexer_k_quant_and_cache
-_logits = _logits_module().deepgemm_fp8_paged_mqa_logits
+_logits = _triton_module("pa_mqa_logits").deepgemm_fp8_paged_mqa_logits
 
 
 def gather(
@@ -126,6 +129,7 @@ def logits(
     *,
     fmt: PageFormat,
     out: Tensor | None = None,
+    clean: bool = True,
     **options: Any,
 ) -> Tensor:
     """Score every token of every context with ``deepgemm_fp8_paged_mqa_logits``; waits for no device.
@@ -140,11 +144,12 @@ def logits(
         fmt: the format of the cache.
         out: float32 ``[batch * next_n, max_model_len]``. Where ``max_model_len`` is no multiple of 256 it is filled by
             a copy: the kernel writes beyond a row's end.
+        clean: write ``-inf`` outside the context; else what is there may be left, or be anything.
         options: more of aiter's arguments, such as ``ChunkK`` or ``WavePerEU``. ``Preshuffle`` and ``KVBlockSize``
             follow from the format and may be named too.
 
     Returns:
-        float32 ``[batch * next_n, max_model_len]``, ``-inf`` outside the context; rows may lie apart.
+        float32 ``[batch * next_n, max_model_len]``; rows may lie apart.
 
     Raises:
         KernelArgumentError: an argument does not fit, aiter has no such format, or an option contradicts it.
@@ -156,7 +161,8 @@ def logits(
             raise KernelArgumentError(name, repr(options[name]), f"{value!r}, as the format of the cache has it")
     if max_model_len % _CHUNK:
         scores = scores.new_empty((scores.shape[0], -(-max_model_len // _CHUNK) * _CHUNK))
-    scores.fill_(-torch.inf)
+    if clean:
+        scores.fill_(-torch.inf)
     if scores.numel():
         # Triton launches on the current device, whatever device the tensors are on.
         with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # torch has no types for it
@@ -172,6 +178,59 @@ def logits(
             )
     found = scores[:, :max_model_len]
     return found if out is None else out if scores is out else out.copy_(found)
+
+
+def ragged_logits(
+    q: Tensor,
+    keys: Tensor,
+    scales: Tensor,
+    weights: Tensor,
+    starts: Tensor,
+    ends: Tensor,
+    *,
+    fmt: PageFormat,
+    clean: bool = True,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Score gathered keys with aiter's ``fp8_mqa_logits``, as many queries at a time as it can; waits for no device.
+
+    Args:
+        q: as ``reference_logits.ragged_logits`` takes it, and all that follows.
+        keys: fp8 or uint8 ``[total, head_dim]``.
+        scales: float32 ``[total]``.
+        weights: float32 ``[tokens, heads]``.
+        starts: int32 ``[tokens]``, none below 0.
+        ends: int32 ``[tokens]``, none above ``total``.
+        fmt: the format that the keys were gathered from.
+        clean: write ``-inf`` where a token does not see a key; else those scores may be anything. aiter before #3226
+            always writes them.
+        out: float32 ``[tokens, total]``; filled by a copy, since aiter allocates its own.
+
+    Returns:
+        float32 ``[tokens, total]``; rows may lie apart.
+
+    Raises:
+        KernelArgumentError: an argument does not fit, or aiter has no such format.
+    """
+    _check_format(fmt)
+    ragged_arguments(q, keys, scales, weights, starts, ends, out, fmt)
+    kernel = _triton_module("fp8_mqa_logits").fp8_mqa_logits
+    options = {"clean_logits": clean} if "clean_logits" in inspect.signature(kernel).parameters else {}
+    tokens, total = q.shape[0], keys.shape[0]
+    most = max(1, _MOST_SCORES // (-(-max(total, 1) // _CHUNK) * _CHUNK))
+    if tokens > most and out is None:
+        out = torch.empty((tokens, total), dtype=torch.float32, device=q.device)
+    # Triton launches on the current device, whatever device the tensors are on.
+    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # torch has no types for it
+        for first in range(0, tokens, most):
+            rows = slice(first, first + most)
+            scores: Tensor = kernel(
+                q[rows], keys.view(fp8_dtype(fmt)), scales, weights[rows], starts[rows], ends[rows], **options
+            )
+            if out is None:
+                return scores
+            out[rows] = scores
+    return torch.empty((tokens, total), dtype=torch.float32, device=q.device) if out is None else out
 
 
 def _tokens(pages: Tensor, fmt: PageFormat) -> Tensor:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nsa_caps.kernels.arguments import KernelArgumentError
-from nsa_caps.kernels.logits_arguments import logits_arguments
+from nsa_caps.kernels.arguments import KernelArgumentError, fp8_dtype
+from nsa_caps.kernels.logits_arguments import logits_arguments, ragged_arguments
 from nsa_caps.kernels.portable.store_gather import gather, quantise_and_store, store
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.pages import PageFormat
 
-__all__ = ["gather", "logits", "quantise_and_store", "schedule", "store"]
+__all__ = ["gather", "logits", "quantise_and_store", "ragged_logits", "schedule", "store"]
 
 _deep_gemm = importlib.import_module("deep_gemm")
 # Older releases have the first alone. DeepGEMM's own __init__ passes over an extension without attention kernels.
@@ -32,6 +32,8 @@ if _plain is None and _with_scale is None:
         "need a build of DeepGEMM with its attention kernels",
         name="deep_gemm",
     )
+_ragged = getattr(_deep_gemm, "fp8_mqa_logits", None)
+_ragged_with_scale = getattr(_deep_gemm, "fp8_fp4_mqa_logits", None)
 _get_metadata = _deep_gemm.get_paged_mqa_logits_metadata
 _get_num_sms = _deep_gemm.get_num_sms
 
@@ -46,8 +48,8 @@ def logits(
     *,
     fmt: PageFormat,
     out: Tensor | None = None,
+    clean: bool = True,
     schedule_meta: Tensor | None = None,
-    clean_logits: bool = True,
 ) -> Tensor:
     """Score every token of every context with DeepGEMM's paged kernel; waits for no device.
 
@@ -60,10 +62,10 @@ def logits(
         max_model_len: scores a row.
         fmt: the format of the cache.
         out: float32 ``[batch * next_n, max_model_len]``; filled by a copy, since DeepGEMM allocates its own.
+        clean: write ``-inf`` outside the context. Without it those scores are not initialised, which costs nothing
+            where top-k is told the lengths.
         schedule_meta: what ``schedule(context_lens, next_n, fmt)`` gave for these lengths; it is the same for all
             layers of a step, and otherwise made here.
-        clean_logits: write ``-inf`` outside the context. Without it those scores are not initialised, which costs
-            nothing where top-k is told the lengths.
 
     Returns:
         float32 ``[batch * next_n, max_model_len]``; rows may lie apart.
@@ -83,10 +85,57 @@ def logits(
     # DeepGEMM launches on the current device, whatever device the tensors are on.
     with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # torch has no types for it
         scores: Tensor = _plain(q, *arguments) if _plain else _with_scale((q, None), *arguments)  # type: ignore[misc]
-    if clean_logits:
+    if clean:
         # DeepGEMM's own argument of this name is refused with a length per query.
         position = torch.arange(max_model_len, dtype=torch.int32, device=q.device)
         scores.masked_fill_(position >= limits.view(batch * next_n, 1), -torch.inf)
+    return scores if out is None else out.copy_(scores)
+
+
+def ragged_logits(
+    q: Tensor,
+    keys: Tensor,
+    scales: Tensor,
+    weights: Tensor,
+    starts: Tensor,
+    ends: Tensor,
+    *,
+    fmt: PageFormat,
+    clean: bool = True,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Score gathered keys with DeepGEMM's ``fp8_mqa_logits``; waits for no device.
+
+    Args:
+        q: as ``reference_logits.ragged_logits`` takes it, and all that follows.
+        keys: fp8 or uint8 ``[total, head_dim]``.
+        scales: float32 ``[total]``.
+        weights: float32 ``[tokens, heads]``.
+        starts: int32 ``[tokens]``, none below 0.
+        ends: int32 ``[tokens]``, none above ``total``.
+        fmt: the format that the keys were gathered from.
+        clean: write ``-inf`` where a token does not see a key; else those scores are not initialised.
+        out: float32 ``[tokens, total]``; filled by a copy, since DeepGEMM allocates its own.
+
+    Returns:
+        float32 ``[tokens, total]``; rows may lie apart.
+
+    Raises:
+        KernelArgumentError: an argument does not fit, or DeepGEMM has no such format. Amounts of heads that it has no
+            kernel for raise an error of its own.
+        NotImplementedError: this build of DeepGEMM has no such kernel.
+    """
+    _check_format(fmt)
+    ragged_arguments(q, keys, scales, weights, starts, ends, out, fmt)
+    arguments = ((keys.view(fp8_dtype(fmt)), scales), weights, starts, ends)
+    if _ragged is None and _ragged_with_scale is None:
+        raise NotImplementedError(f"deep_gemm at {_deep_gemm.__file__} has no fp8_mqa_logits; need a build that has")
+    # As in `logits`.
+    with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # as above
+        if _ragged is not None:
+            scores: Tensor = _ragged(q, *arguments, clean_logits=clean)
+        else:
+            scores = _ragged_with_scale((q, None), *arguments, clean_logits=clean)  # type: ignore[misc]
     return scores if out is None else out.copy_(scores)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.pages import PageFormat
 
-__all__ = ["logits_arguments"]
+__all__ = ["logits_arguments", "ragged_arguments"]
 
 
 def logits_arguments(
@@ -45,10 +45,7 @@ def logits_arguments(
     """
     pages = page_view(cache, fmt)
     device = cache.device
-    if fmt.scales_per_token != 1:
-        raise KernelArgumentError(
-            "fmt", f"{fmt.scales_per_token} scales a token", "one: a score is scaled once, after the sum over the heads"
-        )
+    _check_one_scale(fmt)
     if type(max_model_len) is not int or not 0 <= max_model_len <= MAX_TOKENS:
         raise KernelArgumentError(
             "max_model_len", shortened(max_model_len), f"a whole number from 0 to {MAX_TOKENS} (no tensor)"
@@ -68,6 +65,50 @@ def logits_arguments(
     _check("out", out, torch.float32, (batch * next_n, max_model_len), device, rows=True)
     _check_rows_apart("out", out)
     return pages, out
+
+
+def ragged_arguments(
+    q: Tensor,
+    keys: Tensor,
+    scales: Tensor,
+    weights: Tensor,
+    starts: Tensor,
+    ends: Tensor,
+    out: Tensor | None,
+    fmt: PageFormat,
+) -> Tensor:
+    """Check the arguments of ``ragged_logits`` and make its output, if none was given.
+
+    Returns:
+        the tensor to write to.
+
+    Raises:
+        KernelArgumentError: an argument does not fit.
+    """
+    device = q.device
+    _check_one_scale(fmt)
+    _check("q", q, fp8_dtype(fmt), ("tokens", "heads", fmt.head_dim), device)
+    tokens, heads, _ = q.shape
+    _check("keys", keys, torch.uint8 if keys.dtype == torch.uint8 else fp8_dtype(fmt), ("total", fmt.head_dim), device)
+    total = keys.shape[0]
+    if total > MAX_TOKENS:
+        raise KernelArgumentError("keys", f"{total} keys", f"at most {MAX_TOKENS}")
+    _check("scales", scales, torch.float32, (total,), device)
+    _check("weights", weights, torch.float32, (tokens, heads), device)
+    _check("starts", starts, torch.int32, (tokens,), device)
+    _check("ends", ends, torch.int32, (tokens,), device)
+    if out is None:
+        return torch.empty((tokens, total), dtype=torch.float32, device=device)
+    _check("out", out, torch.float32, (tokens, total), device, rows=True)
+    _check_rows_apart("out", out)
+    return out
+
+
+def _check_one_scale(fmt: PageFormat) -> None:
+    if fmt.scales_per_token != 1:
+        raise KernelArgumentError(
+            "fmt", f"{fmt.scales_per_token} scales a token", "one: a score is scaled once, after the sum over the heads"
+        )
 
 
 def _check_rows_apart(name: str, matrix: Tensor) -> None:

@@ -53,5 +53,21 @@ class Logits(Protocol):
         *,
         fmt: PageFormat,
         out: Tensor | None = None,
+        clean: bool = True,
     ) -> Tensor:
         """Score every cached token of every request."""
+
+    def ragged_logits(
+        self,
+        q: Tensor,
+        keys: Tensor,
+        scales: Tensor,
+        weights: Tensor,
+        starts: Tensor,
+        ends: Tensor,
+        *,
+        fmt: PageFormat,
+        clean: bool = True,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Score gathered keys, each token those from its start to its end."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from nsa_caps.kernels.arguments import fp8_dtype
-from nsa_caps.kernels.logits_arguments import logits_arguments
+from nsa_caps.kernels.logits_arguments import logits_arguments, ragged_arguments
 from nsa_caps.kernels.reference import byte_offsets, decode_scales
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.pages import PageFormat
 
-__all__ = ["logits"]
+__all__ = ["logits", "ragged_logits"]
 
 
 def logits(
@@ -28,6 +28,7 @@ def logits(
     *,
     fmt: PageFormat,
     out: Tensor | None = None,
+    clean: bool = True,
 ) -> Tensor:
     """Score every cached token of every request: ``sum_h weights[h] * relu(q[h] . key[t]) * scale[t]``.
 
@@ -44,10 +45,11 @@ def logits(
         page_table: int32 ``[batch, max_pages]``, each row contiguous; entries beyond a request's length are not used.
         max_model_len: scores a row. A longer context is cut off there, and at the end of the page table.
         fmt: the format of the cache.
-        out: float32 ``[batch * next_n, max_model_len]`` to write all of; each row contiguous.
+        out: float32 ``[batch * next_n, max_model_len]`` to write to; each row contiguous.
+        clean: write ``-inf`` wherever a query sees no token; else nothing is written there.
 
     Returns:
-        ``out``, or a new tensor of its shape: ``-inf`` wherever a query sees no token.
+        ``out``, or a new tensor of its shape.
 
     Raises:
         KernelArgumentError: an argument does not fit.
@@ -71,7 +73,51 @@ def logits(
     dots = dots.relu_().view(batch * next_n, heads, -1)
     scores = torch.matmul(weights[:, None], dots).view(batch, next_n, -1) * scales
     limit = context_lens[:, None] - next_n + 1 + torch.arange(next_n, device=q.device)
-    scores = torch.where(position < limit[..., None], scores, -torch.inf).view(batch * next_n, -1)
-    out[:, :tokens] = scores[:, :tokens]
-    out[:, tokens:] = -torch.inf
+    seen = (position < limit[..., None]).view(batch * next_n, -1)[:, :tokens]
+    scores = scores.view(batch * next_n, -1)[:, :tokens]
+    out[:, :tokens] = torch.where(seen, scores, -torch.inf if clean else out[:, :tokens])
+    if clean:
+        out[:, tokens:] = -torch.inf
     return out
+
+
+def ragged_logits(
+    q: Tensor,
+    keys: Tensor,
+    scales: Tensor,
+    weights: Tensor,
+    starts: Tensor,
+    ends: Tensor,
+    *,
+    fmt: PageFormat,
+    clean: bool = True,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Score gathered keys, for prefill: ``sum_h weights[t, h] * relu(q[t, h] . keys[k]) * scales[k]``.
+
+    Args:
+        q: fp8 of the format's dialect ``[tokens, heads, head_dim]``, contiguous, and all that follows.
+        keys: fp8 of the dialect, or uint8, ``[total, head_dim]``, as ``gather`` gives them.
+        scales: float32 ``[total]``, as ``gather`` gives them.
+        weights: float32 ``[tokens, heads]``.
+        starts: int32 ``[tokens]``.
+        ends: int32 ``[tokens]``: token ``t`` sees the keys ``starts[t]`` to ``ends[t]``, of those that there are.
+        fmt: the format that the keys were gathered from.
+        clean: write ``-inf`` where a token does not see a key; else nothing is written there.
+        out: float32 ``[tokens, total]`` to write to; each row contiguous.
+
+    Returns:
+        ``out``, or a new tensor of its shape.
+
+    Raises:
+        KernelArgumentError: an argument does not fit.
+    """
+    out = ragged_arguments(q, keys, scales, weights, starts, ends, out, fmt)
+    columns = keys.view(fp8_dtype(fmt)).float().t()
+    scores = torch.zeros_like(out)
+    # A head at a time: all at once would be heads times as much as the output.
+    for head in range(q.shape[1]):
+        scores += torch.matmul(q[:, head].float(), columns).relu_() * weights[:, head, None]
+    position = torch.arange(keys.shape[0], device=q.device)
+    seen = (position >= starts[:, None]) & (position < ends[:, None])
+    return out.copy_(torch.where(seen, scores * scales, -torch.inf if clean else out))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nsa_caps.capabilities.records import Capabilities
-    from nsa_caps.kernels.protocol import GatherStore
+    from nsa_caps.kernels.protocol import GatherStore, Logits
     from nsa_caps.pages import PageFormat
     from nsa_caps.policy.reasons import Reason
     from nsa_caps.policy.request import Request
@@ -221,6 +221,7 @@ class IndexerLayout:
         max_model_len: int,
         *,
         out: Tensor | None = None,
+        clean: bool = True,
     ) -> Tensor:
         """Score every cached token of every request: `sum_h w[h] * relu(q[h] . k[t]) * scale[t]`.
 
@@ -232,19 +233,54 @@ class IndexerLayout:
             page_table: int32 `[batch, max_pages]`.
             max_model_len: columns of the result.
             out: float32 `[batch * next_n, max_model_len]` to write into.
+            clean: write `-inf` outside the context. Else `portable` and `reference` write nothing there, and DeepGEMM
+                and aiter may leave anything: faster, where top-k is told the lengths.
 
         Returns:
-            float32 `[batch * next_n, max_model_len]`, `-inf` outside the context.
+            float32 `[batch * next_n, max_model_len]`.
 
         Raises:
             KernelLoadError: this row's kernels cannot be loaded.
             KernelArgumentError: an argument does not fit; nothing was launched.
         """
         kernels = self._kernels(_row_of(self).logits_kernels)
-        scores: Tensor = kernels.logits(
-            q, cache, weights, context_lens, page_table, max_model_len, fmt=self.format, out=out, **self.logits_options
-        )
+        asked = {"fmt": self.format, "out": out, "clean": clean, **self.logits_options}
+        scores: Tensor = kernels.logits(q, cache, weights, context_lens, page_table, max_model_len, **asked)
         return scores
+
+    def ragged_logits(
+        self,
+        q: Tensor,
+        keys: Tensor,
+        scales: Tensor,
+        weights: Tensor,
+        starts: Tensor,
+        ends: Tensor,
+        *,
+        clean: bool = True,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Score gathered keys, for prefill: `sum_h w[t, h] * relu(q[t, h] . keys[k]) * scales[k]`.
+
+        Args:
+            q: fp8 of the format's dialect `[tokens, heads, head_dim]`.
+            keys: fp8 of the dialect, or uint8, `[total, head_dim]`, as `gather` gives them.
+            scales: float32 `[total]`, as `gather` gives them.
+            weights: float32 `[tokens, heads]`.
+            starts: int32 `[tokens]`, none below 0.
+            ends: int32 `[tokens]`, none above `total`: token t sees the keys `starts[t]` to `ends[t]`.
+            clean: as in `logits`.
+            out: float32 `[tokens, total]` to write into.
+
+        Returns:
+            float32 `[tokens, total]`.
+
+        Raises:
+            KernelLoadError: this row's kernels cannot be loaded.
+            KernelArgumentError: an argument does not fit; nothing was launched.
+        """
+        kernels: Logits = self._kernels(_row_of(self).logits_kernels)
+        return kernels.ragged_logits(q, keys, scales, weights, starts, ends, fmt=self.format, clean=clean, out=out)
 
     def _kernels(self, module: str) -> Any:
         try:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from nsa_caps.kernels.arguments import KernelArgumentError, page_view
 from nsa_caps.testing import fake_kernels
-from nsa_caps.testing.fake_kernels import store
+from nsa_caps.testing.fake_kernels import ragged_logits, store
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nsa_caps.pages import PageFormat
 
-__all__ = ["gather", "logits", "quantise_and_store", "store"]
+__all__ = ["gather", "logits", "quantise_and_store", "ragged_logits", "store"]
 
 
 def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageFormat, checked: bool = True) -> None:
@@ -59,6 +59,7 @@ def logits(
     *,
     fmt: PageFormat,
     out: Tensor | None = None,
+    clean: bool = True,
     **options: Any,
 ) -> Tensor:
     """`fake_kernels.logits`, told `Preshuffle` and `KVBlockSize` as aiter's kernel has to be.
@@ -69,4 +70,6 @@ def logits(
     needed = {"Preshuffle": fmt.order == "tiles", "KVBlockSize": fmt.page_size}
     if options != needed:
         raise KernelArgumentError("options", repr(options), f"{needed!r}, as the format of the cache has it")
-    return fake_kernels.logits(q, cache, weights, context_lens, page_table, max_model_len, fmt=fmt, out=out)
+    return fake_kernels.logits(
+        q, cache, weights, context_lens, page_table, max_model_len, fmt=fmt, out=out, clean=clean
+    )

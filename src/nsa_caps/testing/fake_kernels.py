@@ -12,14 +12,14 @@ import torch
 
 from nsa_caps.kernels import reference, reference_logits
 from nsa_caps.kernels.arguments import KernelArgumentError, check_gather_range
-from nsa_caps.kernels.logits_arguments import logits_arguments
+from nsa_caps.kernels.logits_arguments import logits_arguments, ragged_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from nsa_caps.pages import PageFormat
 
-__all__ = ["gather", "logits", "quantise_and_store", "store"]
+__all__ = ["gather", "logits", "quantise_and_store", "ragged_logits", "store"]
 
 
 def store(cache: Tensor, slots: Tensor, keys: Tensor, scales: Tensor, *, fmt: PageFormat, checked: bool = True) -> None:
@@ -61,6 +61,7 @@ def logits(
     *,
     fmt: PageFormat,
     out: Tensor | None = None,
+    clean: bool = True,
 ) -> Tensor:
     """`reference_logits.logits` of contexts that lie whole in the row, the page table and the cache.
 
@@ -73,4 +74,31 @@ def logits(
         raise KernelArgumentError("context_lens", f"a length of {longest}", f"at most max_model_len = {max_model_len}")
     ends = torch.nn.functional.pad(context_lens.cumsum(0, dtype=torch.int32), (1, 0))
     check_gather_range(pages, page_table, ends, fmt)
-    return reference_logits.logits(q, cache, weights, context_lens, page_table, max_model_len, fmt=fmt, out=out)
+    return reference_logits.logits(
+        q, cache, weights, context_lens, page_table, max_model_len, fmt=fmt, out=out, clean=clean
+    )
+
+
+def ragged_logits(
+    q: Tensor,
+    keys: Tensor,
+    scales: Tensor,
+    weights: Tensor,
+    starts: Tensor,
+    ends: Tensor,
+    *,
+    fmt: PageFormat,
+    clean: bool = True,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`reference_logits.ragged_logits` of tokens that see only keys that there are.
+
+    Raises:
+        KernelArgumentError: an argument does not fit, or a start or an end lies outside the keys.
+    """
+    out = ragged_arguments(q, keys, scales, weights, starts, ends, out, fmt)
+    for name, bounds in (("starts", starts.tolist()), ("ends", ends.tolist())):
+        wrong = next((bound for bound in bounds if not 0 <= bound <= keys.shape[0]), None)
+        if wrong is not None:
+            raise KernelArgumentError(name, str(wrong), f"0 to {keys.shape[0]}, the keys that there are")
+    return reference_logits.ragged_logits(q, keys, scales, weights, starts, ends, fmt=fmt, clean=clean, out=out)

@@ -11,31 +11,43 @@ before this module is imported.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
 import triton.language as tl
 
-from nsa_caps.kernels.arguments import KernelArgumentError
+from nsa_caps.kernels.arguments import page_view
 from nsa_caps.kernels.logits_arguments import logits_arguments
-from nsa_caps.kernels.portable.operands import as_operand, decode_scales, keys_of_page, keys_of_pages, scales
-from nsa_caps.kernels.portable.tuning import hopper_programs, tuning_for
-
-try:
-    from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
-except ImportError:
-    # Older than Triton 3.4; nothing there is launched early.
-    gdc_launch_dependents = gdc_wait = None
+from nsa_caps.kernels.portable.launch import (
+    Plans,
+    arch_and_units,
+    check_can_run,
+    check_head_dim,
+    current_device,
+    fp8_bytes,
+    signature,
+)
+from nsa_caps.kernels.portable.operands import (
+    as_operand,
+    decode_scales,
+    keys_of_page,
+    keys_of_pages,
+    scales,
+    weighted_sum,
+)
+from nsa_caps.kernels.portable.ragged_logits import ragged_logits
+from nsa_caps.kernels.portable.tuning import logits_on_sm90, runs_on_sm90, tuning_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from nsa_caps.kernels.portable.tuning import Tuning
     from nsa_caps.pages import PageFormat
 
-__all__ = ["logits"]
+__all__ = ["logits", "ragged_logits"]
 
 # Columns of -inf that a program writes at a time: one 16-byte store a thread and pass with four warps, twice.
 _FILL = 1024
@@ -49,13 +61,15 @@ def _sum_and_largest(sum_a, largest_a, sum_b, largest_b):
 
 
 @triton.jit
-def _cost(context, capacity, max_model_len, BLOCK: tl.constexpr):
+def _cost(context, capacity, max_model_len, BLOCK: tl.constexpr, CLEAN: tl.constexpr):
     # In steps over keys; one that only writes -inf counts as 1/64.
-    return tl.cdiv(tl.minimum(context, capacity), BLOCK) + 1 + max_model_len // (64 * BLOCK)
+    return tl.cdiv(tl.minimum(context, capacity), BLOCK) + 1 + (max_model_len // (64 * BLOCK) if CLEAN else 0)
 
 
 @triton.jit
-def _assignment(context_lens, batch, capacity, max_model_len, BLOCK: tl.constexpr, BATCH: tl.constexpr):
+def _assignment(
+    context_lens, batch, capacity, max_model_len, BLOCK: tl.constexpr, BATCH: tl.constexpr, CLEAN: tl.constexpr
+):
     # Which request this program works for, as which of its programs, and how many those are. The host knows no length,
     # so every program divides all of them over the batch. A scan costs 1 us, so it is left out where lengths differ
     # by less than that is worth: where the longest is at most 9/8 of the average.
@@ -66,7 +80,7 @@ def _assignment(context_lens, batch, capacity, max_model_len, BLOCK: tl.constexp
     if BATCH > 1:
         lane = tl.arange(0, BATCH)
         context = tl.load(context_lens + lane, mask=lane < batch, other=0)
-        cost = tl.where(lane < batch, _cost(context, capacity, max_model_len, BLOCK), 0)
+        cost = tl.where(lane < batch, _cost(context, capacity, max_model_len, BLOCK, CLEAN), 0)
         total, largest = tl.reduce((cost, cost), 0, _sum_and_largest)
         if largest.to(tl.int64) * batch * 8 > total.to(tl.int64) * 9:
             # All shares fit into the programs: rounding up adds less than one a request.
@@ -76,7 +90,7 @@ def _assignment(context_lens, batch, capacity, max_model_len, BLOCK: tl.constexp
             request = before % (2 * BATCH)
             part = program - before // (2 * BATCH)
             mine = tl.load(context_lens + request, mask=request < batch, other=0)
-            parts = tl.cdiv(_cost(mine, capacity, max_model_len, BLOCK), share)
+            parts = tl.cdiv(_cost(mine, capacity, max_model_len, BLOCK, CLEAN), share)
     return request, part, parts
 
 
@@ -109,15 +123,11 @@ def _logits_kernel(
     FILL: tl.constexpr,
     FP8_DOT: tl.constexpr,
     STAGES: tl.constexpr,
-    EARLY: tl.constexpr,
-    RELEASE: tl.constexpr,
+    LANES: tl.constexpr,
+    LEVELS: tl.constexpr,
+    CLEAN: tl.constexpr,
 ):
-    if RELEASE:
-        gdc_launch_dependents()
-    if EARLY:
-        # Launched while the kernel before this one ended: nothing is read until all that it wrote is there.
-        gdc_wait()
-    request, part, parts = _assignment(context_lens, batch, capacity, max_model_len, BLOCK, BATCH)
+    request, part, parts = _assignment(context_lens, batch, capacity, max_model_len, BLOCK, BATCH, CLEAN)
     if request >= batch:
         return
     context = tl.load(context_lens + request)
@@ -135,8 +145,6 @@ def _logits_kernel(
     dim = tl.arange(0, DIM)
     bits = tl.load(q + query[:, None] * DIM + dim[None, :], mask=asked[:, None], other=0)
     queries = tl.trans(as_operand(bits, FP8_DOT, FNUZ))
-    # Half of it, for relu(x) = (x + |x|) / 2: the sum takes |x| at no cost, a maximum runs at half the rate. 64 heads
-    # and two queries on an H200: 83.5 us against 86.8 us.
     weight = tl.load(weights + query, mask=asked, other=0.0) * 0.5
 
     row = group + tl.arange(0, ROWS)
@@ -146,15 +154,10 @@ def _logits_kernel(
     token = tl.arange(0, BLOCK)
     # Steps that one page holds, or 0 where a step takes several pages.
     page_steps: tl.constexpr = PAGE_SIZE // BLOCK if PAGE_SIZE % BLOCK == 0 else 0
-    # Scales come one step ahead in registers, not through the pipeline: one query of 64 heads, 64 x 32,768 on an H200,
-    # 75.0 us against 75.5 us; but two queries of 32 heads, 78.7 us against 77.5 us.
-    carry: tl.constexpr = page_steps > 0 and ROWS == 1
 
     if page_steps:
         ahead = tl.load(table + first // page_steps, mask=first < last, other=0)
-    if carry:
-        stored_ahead = scales(cache, ahead, first % page_steps * BLOCK + token, PAGE_STRIDE, PAGE_SIZE, DIM)
-    for step in tl.range(first, last, num_stages=None if carry else STAGES):
+    for step in tl.range(first, last, num_stages=STAGES):
         at = step * BLOCK + token
         if page_steps:
             page, start = ahead, step % page_steps * BLOCK
@@ -168,24 +171,27 @@ def _logits_kernel(
             keys = keys_of_pages(cache, table, first_at, held, PAGE_STRIDE, PAGE_SIZE, BLOCK, DIM, TILES, FP8_DOT, FNUZ)
             page = tl.load(table + at // PAGE_SIZE, mask=at < held, other=0)
             slot = at % PAGE_SIZE
-        if carry:
-            stored = stored_ahead
-            stored_ahead = scales(cache, ahead, (step + 1) % page_steps * BLOCK + token, PAGE_STRIDE, PAGE_SIZE, DIM)
-        else:
-            stored = scales(cache, page, slot, PAGE_STRIDE, PAGE_SIZE, DIM)
-        scale = decode_scales(stored, PACKED)
+        scale = decode_scales(scales(cache, page, slot, PAGE_STRIDE, PAGE_SIZE, DIM), PACKED)
 
         dots = tl.dot(keys, queries)
-        dots = (dots + tl.abs(dots)) * weight[None, :]
-        score = tl.sum(tl.reshape(dots, [BLOCK, ROWS, COLUMNS]), axis=2) * scale[:, None]
-        score = tl.where(at[:, None] < limit[None, :], score, float("-inf"))
+        score = weighted_sum(dots, weight, BLOCK, ROWS, COLUMNS, LANES, LEVELS) * scale[:, None]
+        seen = at[:, None] < limit[None, :]
         inside = (at < max_model_len)[:, None] & (row < NEXT_N)[None, :]
+        if CLEAN:
+            score = tl.where(seen, score, float("-inf"))
+        else:
+            inside &= seen
         tl.store(target[None, :] + at[:, None], score, mask=inside)
 
-    for start in range(steps * BLOCK + part * FILL, max_model_len, parts * FILL):
-        blank = start + tl.arange(0, FILL)
-        inside = (row < NEXT_N)[:, None] & (blank < max_model_len)[None, :]
-        tl.store(target[:, None] + blank[None, :], tl.full([ROWS, FILL], float("-inf"), tl.float32), mask=inside)
+    if CLEAN:
+        for start in range(steps * BLOCK + part * FILL, max_model_len, parts * FILL):
+            blank = start + tl.arange(0, FILL)
+            inside = (row < NEXT_N)[:, None] & (blank < max_model_len)[None, :]
+            tl.store(target[:, None] + blank[None, :], tl.full([ROWS, FILL], float("-inf"), tl.float32), mask=inside)
+
+
+# Launches on q, cache, weights, context_lens, page_table and out, by what such tensors look like.
+_PLANS: Plans[Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], object]] = Plans()
 
 
 def logits(
@@ -198,13 +204,13 @@ def logits(
     *,
     fmt: PageFormat,
     out: Tensor | None = None,
+    clean: bool = True,
     tuning: Tuning | None = None,
 ) -> Tensor:
     """Score every cached token of every request, as ``reference_logits.logits`` says; one launch, graph-capturable.
 
     Waits for no device and allocates nothing but the output, and that only if ``out`` is not given. Where the target
-    has no fp8 matrix product (``nsa_caps.archs``) keys and queries become fp16 in the kernel, which
-    holds every fp8 number.
+    has no fp8 matrix product (``archs.ARCHS``) keys and queries become fp16 in the kernel: it holds every fp8 number.
 
     Args:
         q: fp8 of the format's dialect ``[batch, next_n, heads, head_dim]``, contiguous. A page is read once for all of
@@ -215,87 +221,125 @@ def logits(
         page_table: int32 ``[batch, max_pages]``, each row contiguous.
         max_model_len: scores a row.
         fmt: the format of the cache.
-        out: float32 ``[batch * next_n, max_model_len]`` to write all of; each row contiguous.
-        tuning: what to use instead of the entry for this device in ``portable_logits_tuning``.
+        out: float32 ``[batch * next_n, max_model_len]`` to write to; each row contiguous.
+        clean: write ``-inf`` wherever a query sees no token; else nothing is written there.
+        tuning: what to use instead of the entry for this device in ``tuning``.
 
     Returns:
-        ``out``, or a new tensor of its shape: ``-inf`` wherever a query sees no token.
+        ``out``, or a new tensor of its shape.
 
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.
     """
-    pages, out = logits_arguments(q, cache, weights, context_lens, page_table, max_model_len, out, fmt)
-    _check_can_run(pages, fmt)
-    batch, next_n, heads, dim = q.shape
-    if not pages.shape[0]:
-        return out.fill_(-torch.inf)
-    if not out.numel():
-        return out
-    programs = None if tuning else hopper_programs(q, pages, weights, page_table, max_model_len, out, fmt)
-    if programs is not None:
-        from nsa_caps.kernels.portable.logits_sm90 import launch  # noqa: PLC0415 Gluon, which few Tritons have as here
+    key = (signature(q, cache, weights, context_lens, page_table, out), max_model_len, fmt, clean, tuning)
+    run = _PLANS.get(key)
+    if run is None:
+        pages, scores = logits_arguments(q, cache, weights, context_lens, page_table, max_model_len, out, fmt)
+        check_can_run(_logits_kernel, cache, "cache")
+        check_head_dim(fmt, 16)
+        planned = _plan(q, pages, weights, context_lens, page_table, max_model_len, scores, fmt, clean, tuning)
+        run = _PLANS.keep(key, planned)
+    elif out is None:
+        scores = torch.empty((weights.shape[0], max_model_len), dtype=torch.float32, device=q.device)
+    else:
+        scores = out
+    run(q, cache, weights, context_lens, page_table, scores)
+    return scores
 
-        with _current_device(pages):
-            launch(q, pages, weights, context_lens, page_table, max_model_len, out, fmt, programs=programs, early=True)
-        return out
+
+def _plan(
+    q: Tensor,
+    pages: Tensor,
+    weights: Tensor,
+    context_lens: Tensor,
+    page_table: Tensor,
+    max_model_len: int,
+    out: Tensor,
+    fmt: PageFormat,
+    clean: bool,
+    tuning: Tuning | None,
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], object]:
+    device = pages.device
+    batch, next_n, heads, dim = q.shape
+    if not out.numel():
+        return _nothing
+    if not pages.shape[0]:
+        return _fill if clean else _nothing
+    tensors = (q, pages, weights, context_lens, page_table, out)
+    if (
+        tuning is None
+        and device.type == "cuda"
+        and runs_on_sm90(arch_and_units(device)[0])
+        and logits_on_sm90(fmt, batch, next_n, heads, pages.stride(0), out.stride(0))
+        and all(tensor.data_ptr() % 16 == 0 for tensor in tensors)
+    ):
+        return _plan_sm90(q, pages, weights, page_table, max_model_len, out, fmt, clean)
     columns = max(16, triton.next_power_of_2(heads))
     rows = min(triton.next_power_of_2(next_n), max(1, _COLUMNS // columns))
-    chosen = tuning or tuning_for(pages.device, fmt, rows * columns)
-    # A reduction of fewer than 64 stays within a warp, and the compiler then keeps the loop's bounds once a thread:
-    # 16 x 131,072 with two queries of 64 heads on an H200, 111 us against 87 us.
-    lanes = 1 if batch == 1 else max(64, triton.next_power_of_2(batch))
-    with _current_device(pages):
-        _logits_kernel[(max(chosen.programs, 2 * batch), triton.cdiv(next_n, rows))](
-            q.view(torch.uint8),
-            pages,
-            weights,
-            context_lens,
-            page_table,
-            out,
-            batch,
-            max_model_len,
-            min(max_model_len, page_table.shape[1] * fmt.page_size),
-            page_table.stride(0),
-            out.stride(0),
-            PAGE_STRIDE=pages.stride(0),
-            PAGE_SIZE=fmt.page_size,
-            DIM=dim,
-            TILES=fmt.order == "tiles",
-            FNUZ=fmt.dialect == "e4m3fnuz",
-            PACKED=fmt.scale_format == "ue8m0_packed",
-            NEXT_N=next_n,
-            HEADS=heads,
-            BATCH=lanes,
-            ROWS=rows,
-            COLUMNS=columns,
-            BLOCK=chosen.block,
-            LEAST=chosen.least,
-            FILL=_FILL,
-            FP8_DOT=chosen.fp8_dot,
-            STAGES=chosen.stages,
-            EARLY=chosen.early,
-            RELEASE=chosen.release,
-            **chosen.launch_options(),
-        )
-    return out
+    chosen = tuning or tuning_for(device, fmt.dialect, rows * columns)
+    launcher = _logits_kernel[(max(chosen.programs, 2 * batch), triton.cdiv(next_n, rows))]
+    capacity = min(max_model_len, page_table.shape[1] * fmt.page_size)
+    scalars = (batch, max_model_len, capacity, page_table.stride(0), out.stride(0))
+    constants: dict[str, Any] = {
+        "PAGE_STRIDE": pages.stride(0),
+        "PAGE_SIZE": fmt.page_size,
+        "DIM": dim,
+        "TILES": fmt.order == "tiles",
+        "FNUZ": fmt.dialect == "e4m3fnuz",
+        "PACKED": fmt.scale_format == "ue8m0_packed",
+        "NEXT_N": next_n,
+        "HEADS": heads,
+        # A reduction of fewer than 64 stays within a warp, and the compiler then keeps the loop's bounds once a thread:
+        # 16 x 131,072 with two queries of 64 heads on an H200, 111 us against 87 us.
+        "BATCH": 1 if batch == 1 else max(64, triton.next_power_of_2(batch)),
+        "ROWS": rows,
+        "COLUMNS": columns,
+        "BLOCK": chosen.block,
+        "LEAST": chosen.least,
+        "FILL": _FILL,
+        "FP8_DOT": chosen.fp8_dot,
+        "STAGES": chosen.stages,
+        "CLEAN": clean,
+        **chosen.sum_arguments(columns),
+        **chosen.launch_options(),
+    }
+
+    def run(q: Tensor, cache: Tensor, weights: Tensor, context_lens: Tensor, page_table: Tensor, out: Tensor) -> None:
+        with current_device(device):
+            launcher(fp8_bytes(q), page_view(cache, fmt), weights, context_lens, page_table, out, *scalars, **constants)
+
+    return run
 
 
-def _check_can_run(pages: Tensor, fmt: PageFormat) -> None:
-    if pages.is_cpu and isinstance(_logits_kernel, triton.JITFunction):
-        raise KernelArgumentError(
-            "cache",
-            "a tensor on the CPU",
-            "one on a GPU (or the reference kernels, or TRITON_INTERPRET=1 before Triton is imported)",
-        )
-    if fmt.head_dim & (fmt.head_dim - 1) or fmt.head_dim < 16:
-        raise KernelArgumentError(
-            "fmt", f"a head dim of {fmt.head_dim}", "a power of two of at least 16, as Triton's matrix products have"
-        )
+def _plan_sm90(
+    q: Tensor,
+    pages: Tensor,
+    weights: Tensor,
+    page_table: Tensor,
+    max_model_len: int,
+    out: Tensor,
+    fmt: PageFormat,
+    clean: bool,
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], object]:
+    from nsa_caps.kernels.portable import sm90  # noqa: PLC0415 Gluon, which few Tritons have as it is used here
+
+    device = pages.device
+    programs = arch_and_units(device)[1]
+    launch = sm90.plan_logits(
+        q, pages, weights, page_table, max_model_len, out.stride(0), fmt, programs=programs, clean=clean
+    )
+
+    def run(q: Tensor, cache: Tensor, weights: Tensor, context_lens: Tensor, page_table: Tensor, out: Tensor) -> None:
+        with current_device(device):
+            described = sm90.logits_tensors(q, page_view(cache, fmt), weights, fmt)
+            launch(described, (context_lens, page_table, out))
+
+    return run
 
 
-def _current_device(pages: Tensor) -> AbstractContextManager[Any]:
-    # Triton launches on the current device, whatever device the tensors are on.
-    if pages.is_cpu:
-        return nullcontext()
-    context: AbstractContextManager[Any] = torch.get_device_module(pages.device).device_of(pages)
-    return context
+def _fill(*tensors: Tensor) -> object:
+    return tensors[-1].fill_(-torch.inf)
+
+
+def _nothing(*_tensors: Tensor) -> None:
+    pass

@@ -1,4 +1,4 @@
-"""The paged logits kernel for Hopper: warp-specialised, in Gluon, for 64 or 128 columns (queries x heads).
+"""The paged logits kernel for Hopper: warp-specialised, in Gluon, for 32, 64 or 128 columns (queries x heads).
 
 One program a multiprocessor. One warp has the copy engine bring pages into shared memory, some ahead; three groups of
 four warps each score every third page, so that the products of one overlap with the sums of another. The pages of all
@@ -10,7 +10,7 @@ Gluon's interface changes from one Triton to the next, and it cannot be interpre
 """
 
 # Triton reads the annotations of kernel arguments, and has none for pointers; what they are stands beside them.
-# ruff: noqa: ANN001, ANN201, ANN202, D103, N803, N806, RUF005, SLF001
+# ruff: noqa: ANN001, ANN201, ANN202, D103, N803, N806, RUF005
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations

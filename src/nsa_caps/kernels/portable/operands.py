@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["as_operand", "decode_scales", "keys_of_page", "keys_of_pages", "scales"]
+__all__ = ["as_operand", "decode_scales", "keys_of_page", "keys_of_pages", "load_operand", "scales", "weighted_sum"]
 
 
 @triton.jit
@@ -28,12 +28,12 @@ def as_operand(bits, FP8_DOT: tl.constexpr, FNUZ: tl.constexpr):
 
 
 @triton.jit
-def _load_operand(place, FP8_DOT: tl.constexpr, FNUZ: tl.constexpr):
+def load_operand(place, mask, FP8_DOT: tl.constexpr, FNUZ: tl.constexpr):
     # Loaded as fp8, not as bytes: bytes would pass through registers on their way to the matrix product.
     if FP8_DOT:
-        operand = tl.load(place.to(tl.pointer_type(tl.float8e4b8 if FNUZ else tl.float8e4nv)))
+        operand = tl.load(place.to(tl.pointer_type(tl.float8e4b8 if FNUZ else tl.float8e4nv)), mask=mask)
     else:
-        operand = as_operand(tl.load(place), FP8_DOT, FNUZ)
+        operand = as_operand(tl.load(place, mask=mask), FP8_DOT, FNUZ)
     return operand
 
 
@@ -51,10 +51,10 @@ def keys_of_page(
     # bursts; 64 x 32,768 on an H200, 76 us against 137 us.
     if TILES:
         line = tl.arange(0, BLOCK * DIM // 256)[:, None] * 256 + tl.arange(0, 256)[None, :]
-        keys = _untile(_load_operand(start + line, FP8_DOT, FNUZ), BLOCK, DIM)
+        keys = _untile(load_operand(start + line, None, FP8_DOT, FNUZ), BLOCK, DIM)
     else:
         key = tl.arange(0, BLOCK)[:, None] * DIM + tl.arange(0, DIM)[None, :]
-        keys = _load_operand(start + key, FP8_DOT, FNUZ)
+        keys = load_operand(start + key, None, FP8_DOT, FNUZ)
     return keys
 
 
@@ -82,7 +82,7 @@ def keys_of_pages(
         inner = tl.zeros([BLOCK], tl.int32)
     page = tl.load(table + at // PAGE_SIZE, mask=at < held, other=0)
     start = cache + page.to(tl.int64) * PAGE_STRIDE + at % PAGE_SIZE * DIM + inner
-    keys = _load_operand(start[:, None] + tl.arange(0, 256 if TILES else DIM)[None, :], FP8_DOT, FNUZ)
+    keys = load_operand(start[:, None] + tl.arange(0, 256 if TILES else DIM)[None, :], None, FP8_DOT, FNUZ)
     if TILES:
         keys = _untile(keys, BLOCK, DIM)
     return keys
@@ -101,3 +101,52 @@ def decode_scales(stored, PACKED: tl.constexpr):
         exponent = stored & 0xFF
         stored = tl.where(exponent == 0, 0x00400000, exponent << 23)
     return stored.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _add_up(
+    total,
+    dots,
+    weight,
+    LEVELS: tl.constexpr,
+    FIRST: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    if LEVELS == 0:
+        dot = tl.reshape(dots, [BLOCK, ROWS, LANES])
+        term = (dot + tl.abs(dot)) * tl.reshape(weight, [BLOCK, ROWS, LANES])
+        total = term if FIRST else total + term
+    else:
+        halves: tl.constexpr = [BLOCK, ROWS, LANES, 2 ** (LEVELS - 1), 2]
+        dots_0, dots_1 = tl.split(tl.reshape(dots, halves))
+        weight_0, weight_1 = tl.split(tl.reshape(weight, halves))
+        total = _add_up(total, dots_0, weight_0, LEVELS - 1, FIRST, BLOCK, ROWS, LANES)
+        total = _add_up(total, dots_1, weight_1, LEVELS - 1, False, BLOCK, ROWS, LANES)
+    return total
+
+
+@triton.jit
+def weighted_sum(
+    dots,
+    weight,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    LANES: tl.constexpr,
+    LEVELS: tl.constexpr,
+):
+    # Sums [BLOCK, ROWS * COLUMNS] over the columns of each row, by half the weights: relu(x) = (x + |x|) / 2. A sum takes
+    # |x| at no cost, a maximum runs at half the rate: 83.5 us against 86.8 us, 64 heads and two queries on an H200.
+    # From 3.8 on Triton adds up in a tree, which has no multiply-add: 168 instructions for 140. Where LANES columns lie
+    # side by side in threads and the other 2 ** LEVELS in one, those are therefore added up one by one, by hand.
+    if LEVELS == 0:
+        scores = tl.sum(tl.reshape((dots + tl.abs(dots)) * weight[None, :], [BLOCK, ROWS, COLUMNS]), axis=2)
+    else:
+        parts: tl.constexpr = [BLOCK, ROWS, 2**LEVELS, LANES]
+        wide = tl.broadcast_to(weight[None, :], [BLOCK, ROWS * COLUMNS])
+        dots = tl.permute(tl.reshape(dots, parts), (0, 1, 3, 2))
+        wide = tl.permute(tl.reshape(wide, parts), (0, 1, 3, 2))
+        scores = tl.sum(_add_up(0.0, dots, wide, LEVELS, True, BLOCK, ROWS, LANES), axis=2)
+    return scores

@@ -9,7 +9,7 @@ As with ``logits_sm90_kernel``, it is imported only where ``tuning.runs_on_sm90`
 """
 
 # Triton reads the annotations of kernel arguments, and has none for pointers; what they are stands beside them.
-# ruff: noqa: ANN001, ANN201, ANN202, D103, N803, N806, RUF005, SLF001
+# ruff: noqa: ANN001, ANN201, ANN202, D103, N803, N806
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _bounds(item, items, starts, ends, tokens, total, groups, row, QUERIES: gl.c
 
 
 @gluon.jit
-def _blocks(item, groups, start, end, total, BLOCK: gl.constexpr, CHUNK: gl.constexpr):
+def _blocks(item, groups, start, end, BLOCK: gl.constexpr, CHUNK: gl.constexpr):
     # The first key that an item takes, and its blocks.
     begin = item // groups * CHUNK
     first = gl.maximum(begin, gl.min(start, 0) // BLOCK * BLOCK)
@@ -68,7 +68,7 @@ def _load(
     turn = 0
     start, end = _bounds(gl.program_id(0), items, starts, ends, tokens, total, groups, lane, QUERIES)
     for item in range(gl.program_id(0), items, PROGRAMS):
-        first, steps = _blocks(item, groups, start, end, total, BLOCK, CHUNK)
+        first, steps = _blocks(item, groups, start, end, BLOCK, CHUNK)
         start, end = _bounds(item + PROGRAMS, items, starts, ends, tokens, total, groups, lane, QUERIES)
         if steps > 0:
             column = (groups - 1 - item % groups) * (GROUPS * COLUMNS)
@@ -103,7 +103,6 @@ def _score(
     given,
     ROWS: gl.constexpr,
     HEADS: gl.constexpr,
-    DIM: gl.constexpr,
     BLOCK: gl.constexpr,
     CHUNK: gl.constexpr,
     STAGES: gl.constexpr,
@@ -131,7 +130,7 @@ def _score(
     start, end = _bounds(gl.program_id(0), items, starts, ends, tokens, total, groups, lane, QUERIES)
     low, high = _bounds(gl.program_id(0), items, starts, ends, tokens, total, groups, GROUP * ROWS + row, QUERIES)
     for item in range(gl.program_id(0), items, PROGRAMS):
-        first, steps = _blocks(item, groups, start, end, total, BLOCK, CHUNK)
+        first, steps = _blocks(item, groups, start, end, BLOCK, CHUNK)
         # Between these, all queries of this group see all keys.
         common_from = gl.max(low, 0)
         common_to = gl.min(high, 0)
@@ -171,10 +170,13 @@ def _score(
         if CLEAN:
             begin = item // groups * CHUNK
             last = gl.minimum(begin + CHUNK, total)
-            scored = gl.minimum(gl.where(steps > 0, first, begin), last)
-            rest = gl.where(steps > 0, first + steps * BLOCK, begin)
-            for i in gl.static_range(ROWS):
-                if query + i < tokens:
+            scored = begin
+            rest = begin
+            if steps > 0:
+                scored = first
+                rest = first + steps * BLOCK
+            if (scored > begin) | (rest < last):
+                for i in range(gl.minimum(tokens - query, ROWS)):
                     line = out + (query + i).to(gl.int64) * out_stride
                     _fill(line, begin, scored, FILL)
                     _fill(line, rest, last, FILL)
@@ -230,8 +232,8 @@ def ragged_kernel(
     asked = (shared, descriptors, starts, ends, tokens, total, groups, items)
     gl.warp_specialize(
         [
-            (_score, (given, ROWS, HEADS, DIM, BLOCK, CHUNK, STAGES, LEVELS, CLEAN, FILL, 0, GROUPS, PROGRAMS)),
-            (_score, (given, ROWS, HEADS, DIM, BLOCK, CHUNK, STAGES, LEVELS, CLEAN, FILL, 1, GROUPS, PROGRAMS)),
+            (_score, (given, ROWS, HEADS, BLOCK, CHUNK, STAGES, LEVELS, CLEAN, FILL, 0, GROUPS, PROGRAMS)),
+            (_score, (given, ROWS, HEADS, BLOCK, CHUNK, STAGES, LEVELS, CLEAN, FILL, 1, GROUPS, PROGRAMS)),
             (_load, (asked, COLUMNS, DIM, GROUPS * ROWS, BLOCK, CHUNK, STAGES, GROUPS, PROGRAMS)),
         ],
         [4, 1],

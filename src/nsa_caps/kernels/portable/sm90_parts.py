@@ -1,7 +1,7 @@
 """What both kernels for Hopper share, in Gluon, and the names that Gluon has changed between Triton 3.6 and 3.9."""
 
 # Triton reads the annotations of kernel arguments, and has none for pointers; what they are stands beside them.
-# ruff: noqa: ANN001, ANN201, ANN202, D103, N803, N806, RUF005, SLF001
+# ruff: noqa: ANN001, ANN201, ANN202, D103, N803, SLF001
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
@@ -43,8 +43,7 @@ def _add_up(total, dots, weight, LEVELS: gl.constexpr, FIRST: gl.constexpr, BLOC
 
 @gluon.jit
 def weighted_sum(dots, weight, BLOCK: gl.constexpr, ROWS: gl.constexpr, LEVELS: gl.constexpr):
-    # [BLOCK, ROWS * HEADS], with half the weights, to [BLOCK, ROWS]; relu(x) = (x + |x|) / 2, and |x| costs nothing in a
-    # sum. `operands.weighted_sum` says why it is taken apart by hand; HEADS is 8 << LEVELS.
+    # Sums [BLOCK, ROWS * HEADS] over the 8 << LEVELS heads, by half the weights; why so, `operands.weighted_sum` says.
     parts: gl.constexpr = [BLOCK, ROWS, 2**LEVELS, 8]
     dots = gl.permute(gl.reshape(dots, parts), (0, 1, 3, 2))
     weight = gl.permute(gl.reshape(weight, parts), (0, 1, 3, 2))

@@ -7,23 +7,33 @@ imported.
 from __future__ import annotations
 
 import functools
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 import triton
 
 from nsa_caps.kernels.arguments import (
-    KernelArgumentError,
     check_gather_range,
     check_slot_range,
+    fp8_dtype,
     gather_arguments,
+    page_view,
     quantise_arguments,
     store_arguments,
+)
+from nsa_caps.kernels.portable.launch import (
+    Plans,
+    check_can_run,
+    check_head_dim,
+    current_device,
+    fp8_bytes,
+    signature,
 )
 from nsa_caps.kernels.portable.store_gather_kernels import gather_kernel, quantise_kernel, store_kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from nsa_caps.pages import PageFormat
@@ -34,6 +44,11 @@ __all__ = ["gather", "quantise_and_store", "store"]
 # copy's bandwidth, of 64 tokens 0.96, of 8 tokens 0.81. A store into tiles takes 588 us with two warps, 604 with four.
 _BLOCK = 32
 _STORE_WARPS = 2
+
+# Launches for calls that look alike: of arguments that were checked, on tensors that differ in their data only.
+_GATHERS: Plans[Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], object]] = Plans()
+_STORES: Plans[Callable[[Tensor, Tensor, Tensor, Tensor], object]] = Plans()
+_QUANTISERS: Plans[Callable[[Tensor, Tensor, Tensor], object]] = Plans()
 
 
 def gather(
@@ -51,28 +66,40 @@ def gather(
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.
     """
-    pages, (keys, scales) = gather_arguments(cache, page_table, cu_seq_lens, total_tokens, out, fmt)
-    _check_can_run(pages, fmt)
-    if checked:
-        check_gather_range(pages, page_table, cu_seq_lens, fmt)
-    batch = page_table.shape[0]
-    if total_tokens:
-        with _current_device(pages):
-            gather_kernel[(triton.cdiv(total_tokens, _BLOCK),)](
-                pages,
-                page_table,
-                cu_seq_lens,
-                _bytes(keys),
-                scales,
-                total_tokens,
-                batch,
-                (batch - 1).bit_length(),
-                page_table.stride(0),
-                page_table.shape[1],
-                SEARCH=batch > 1,
-                **_format_arguments(pages, fmt),
-            )
+    key = (signature(cache, page_table, cu_seq_lens, *(() if out is None else out)), total_tokens, fmt)
+    run = _GATHERS.get(key)
+    if run is None or checked:
+        pages, (keys, scales) = gather_arguments(cache, page_table, cu_seq_lens, total_tokens, out, fmt)
+        check_can_run(gather_kernel, cache, "cache")
+        check_head_dim(fmt, 1)
+        if checked:
+            check_gather_range(pages, page_table, cu_seq_lens, fmt)
+        run = _GATHERS.keep(key, _plan_gather(pages, page_table, total_tokens, fmt))
+    elif out is None:
+        keys = torch.empty((total_tokens, fmt.head_dim), dtype=fp8_dtype(fmt), device=cache.device)
+        scales = torch.empty(total_tokens, dtype=torch.float32, device=cache.device)
+    else:
+        keys, scales = out
+    run(cache, page_table, cu_seq_lens, keys, scales)
     return keys, scales
+
+
+def _plan_gather(
+    pages: Tensor, page_table: Tensor, total_tokens: int, fmt: PageFormat
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], object]:
+    if not total_tokens:
+        return _nothing
+    batch, max_pages = page_table.shape
+    device = pages.device
+    launcher = gather_kernel[(triton.cdiv(total_tokens, _BLOCK),)]
+    scalars = (total_tokens, batch, (batch - 1).bit_length(), page_table.stride(0), max_pages)
+    constants = {"SEARCH": batch > 1, **_format_arguments(pages, fmt)}
+
+    def run(cache: Tensor, page_table: Tensor, cu_seq_lens: Tensor, keys: Tensor, scales: Tensor) -> None:
+        with current_device(device):
+            launcher(page_view(cache, fmt), page_table, cu_seq_lens, fp8_bytes(keys), scales, *scalars, **constants)
+
+    return run
 
 
 def store(
@@ -83,16 +110,31 @@ def store(
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.
     """
-    pages = store_arguments(cache, slots, keys, scales, fmt)
-    _check_can_run(pages, fmt)
-    if checked:
-        check_slot_range(pages, slots, fmt)
+    key = (signature(cache, slots, keys, scales), fmt)
+    run = _STORES.get(key)
+    if run is None or checked:
+        pages = store_arguments(cache, slots, keys, scales, fmt)
+        check_can_run(store_kernel, cache, "cache")
+        check_head_dim(fmt, 1)
+        if checked:
+            check_slot_range(pages, slots, fmt)
+        run = _STORES.keep(key, _plan_store(pages, slots, fmt))
+    run(cache, slots, keys, scales)
+
+
+def _plan_store(pages: Tensor, slots: Tensor, fmt: PageFormat) -> Callable[[Tensor, Tensor, Tensor, Tensor], object]:
     tokens = slots.shape[0]
-    if tokens:
-        with _current_device(pages):
-            store_kernel[(triton.cdiv(tokens, _BLOCK),)](
-                pages, slots, _bytes(keys), scales, tokens, num_warps=_STORE_WARPS, **_format_arguments(pages, fmt)
-            )
+    if not tokens:
+        return _nothing
+    device = pages.device
+    launcher = store_kernel[(triton.cdiv(tokens, _BLOCK),)]
+    constants = {"num_warps": _STORE_WARPS, **_format_arguments(pages, fmt)}
+
+    def run(cache: Tensor, slots: Tensor, keys: Tensor, scales: Tensor) -> None:
+        with current_device(device):
+            launcher(page_view(cache, fmt), slots, fp8_bytes(keys), scales, tokens, **constants)
+
+    return run
 
 
 def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageFormat, checked: bool = False) -> None:
@@ -101,28 +143,43 @@ def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageF
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.
     """
-    pages = quantise_arguments(cache, slots, keys, fmt)
-    _check_can_run(pages, fmt)
-    if checked:
-        check_slot_range(pages, slots, fmt)
+    key = (signature(cache, slots, keys), fmt)
+    run = _QUANTISERS.get(key)
+    if run is None or checked:
+        pages = quantise_arguments(cache, slots, keys, fmt)
+        check_can_run(quantise_kernel, cache, "cache")
+        check_head_dim(fmt, 1)
+        if checked:
+            check_slot_range(pages, slots, fmt)
+        run = _QUANTISERS.keep(key, _plan_quantise(pages, slots, keys, fmt))
+    run(cache, slots, keys)
+
+
+def _plan_quantise(
+    pages: Tensor, slots: Tensor, keys: Tensor, fmt: PageFormat
+) -> Callable[[Tensor, Tensor, Tensor], object]:
     tokens = slots.shape[0]
+    if not tokens:
+        return _nothing
+    device = pages.device
+    launcher = quantise_kernel[(triton.cdiv(tokens, _BLOCK),)]
     key_align = 16 // keys.element_size() if keys.stride(0) * keys.element_size() % 16 == 0 else 1
-    if tokens:
-        with _current_device(pages):
-            quantise_kernel[(triton.cdiv(tokens, _BLOCK),)](
-                pages,
-                slots,
-                keys,
-                tokens,
-                keys.stride(0) // key_align,
-                ROUND=fmt.scale_format != "fp32",
-                FNUZ=fmt.dialect == "e4m3fnuz",
-                HARDWARE=fmt.dialect == "e4m3fn" and _converts_to_e4m3fn(pages.device),
-                KEY_ALIGN=key_align,
-                # A product and a sum fused into one rounding would change the last bit of a key.
-                enable_fp_fusion=False,
-                **_format_arguments(pages, fmt),
-            )
+    key_stride = keys.stride(0) // key_align
+    constants = {
+        "ROUND": fmt.scale_format != "fp32",
+        "FNUZ": fmt.dialect == "e4m3fnuz",
+        "HARDWARE": fmt.dialect == "e4m3fn" and _converts_to_e4m3fn(device),
+        "KEY_ALIGN": key_align,
+        # A product and a sum fused into one rounding would change the last bit of a key.
+        "enable_fp_fusion": False,
+        **_format_arguments(pages, fmt),
+    }
+
+    def run(cache: Tensor, slots: Tensor, keys: Tensor) -> None:
+        with current_device(device):
+            launcher(page_view(cache, fmt), slots, keys, tokens, key_stride, **constants)
+
+    return run
 
 
 def _format_arguments(pages: Tensor, fmt: PageFormat) -> dict[str, Any]:
@@ -139,31 +196,11 @@ def _format_arguments(pages: Tensor, fmt: PageFormat) -> dict[str, Any]:
     }
 
 
-def _bytes(keys: Tensor) -> Tensor:
-    # A view costs a microsecond of the 5 that a launch takes at best.
-    return keys if keys.dtype == torch.uint8 else keys.view(torch.uint8)
-
-
 @functools.cache
 def _converts_to_e4m3fn(device: torch.device) -> bool:
     # The instruction came with sm_89. On an H200 it takes 0.79 ms for what integers take 1.14 ms for.
     return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 9)
 
 
-def _check_can_run(pages: Tensor, fmt: PageFormat) -> None:
-    if pages.is_cpu and isinstance(gather_kernel, triton.JITFunction):
-        raise KernelArgumentError(
-            "cache",
-            "a tensor on the CPU",
-            "one on a GPU (or the reference kernels, or TRITON_INTERPRET=1 before Triton is imported)",
-        )
-    if fmt.head_dim & (fmt.head_dim - 1):
-        raise KernelArgumentError("fmt", f"a head dim of {fmt.head_dim}", "a power of two, as Triton's vectors have")
-
-
-def _current_device(pages: Tensor) -> AbstractContextManager[Any]:
-    # Triton launches on the current device, whatever device the tensors are on.
-    if pages.is_cpu:
-        return nullcontext()
-    context: AbstractContextManager[Any] = torch.get_device_module(pages.device).device_of(pages)
-    return context
+def _nothing(*_tensors: Tensor) -> None:
+    pass

@@ -1,41 +1,40 @@
-"""How the portable logits kernel is launched on each GPU, and which of them multiply fp8 matrices."""
+"""How the portable logits kernels are launched on each GPU, and which of them multiply fp8 matrices."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 import triton
 from packaging.version import Version
 
 from nsa_caps.archs import ARCHS
+from nsa_caps.kernels.portable.launch import arch_and_units
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
 
     from nsa_caps.archs import Dialect
     from nsa_caps.pages import PageFormat
 
-__all__ = ["Tuning", "fits_hopper", "has_fp8_dot", "hopper_programs", "runs_on_hopper", "tuning_for"]
+__all__ = ["Tuning", "has_fp8_dot", "logits_on_sm90", "ragged_on_sm90", "runs_on_sm90", "tuning_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
-    """One way to launch the kernel.
+    """One way to launch the kernels.
 
     Attributes:
-        programs: programs in the grid: as many as the GPU holds at once.
+        programs: programs in the grid of the paged kernel: as many as the GPU holds at once.
         fp8_dot: multiply fp8 matrices; else fp16 ones, which costs a conversion in the kernel.
         block: tokens a step, a multiple of 16.
-        least: steps that a program takes at least, so that its start is worth it.
+        least: steps that a program of the paged kernel takes at least, so that its start is worth it.
         stages: steps whose loads are under way at once.
         warps: warps a program.
         registers: limit a thread, or None for the compiler's choice; CUDA only.
-        early: launch while the kernel before ends, and wait for its end in the kernel ("programmatic dependent
-            launch"); CUDA only, from sm_90 and Triton 3.4 on.
-        release: let a next kernel that is launched early begin as soon as this one has; CUDA only, as ``early``.
+        lanes: heads that lie side by side in different threads, or 0 if that is not known: the others are then summed
+            as the compiler likes.
     """
 
     programs: int
@@ -45,38 +44,37 @@ class Tuning:
     stages: int = 3
     warps: int = 4
     registers: int | None = None
-    early: bool = False
-    release: bool = False
+    lanes: int = 0
+
+    def sum_arguments(self, columns: int) -> dict[str, int]:
+        """How ``operands.weighted_sum`` adds up so many columns of a row."""
+        levels = (columns // self.lanes).bit_length() - 1 if self.lanes else 0
+        return {"LANES": self.lanes, "LEVELS": levels}
 
     def launch_options(self) -> dict[str, int]:
         """What Triton's launcher is told beside the kernel's arguments."""
         options: dict[str, int] = {"num_warps": self.warps, "num_stages": self.stages}
         if self.registers is not None:
             options["maxnreg"] = self.registers
-        if self.early:
-            options["launch_pdl"] = True
         return options
 
 
 # Programs a multiprocessor and registers a thread, by the most columns (queries x heads) of the product that they are
 # for. sm_90: swept on an H200 with Triton 3.6 over 2 to 8 programs and 2 to 8 stages, pages of 64, as
 # benchmarks/gpu_logits.py times. The registers are what lets so many programs in: with more than fit, 16 x 131,072
-# takes 93 us instead of 74 us. Two stages take 78 us, six 78 us, eight 79 us. Last, whether the next kernel may begin
-# early: 9.2 us instead of 9.4 us at 1 x 131,072 with 128 columns; but with 64, its programs take what the registers of
-# these leave and end up unevenly placed, 80 us instead of 73 us.
-_RESIDENTS: dict[str, tuple[tuple[int, int, int, bool], ...]] = {"sm_90": ((64, 5, 96, False), (128, 4, 128, True))}
+# takes 93 us instead of 74 us. Two stages take 78 us, six 78 us, eight 79 us.
+_RESIDENTS: dict[str, tuple[tuple[int, int, int], ...]] = {"sm_90": ((64, 5, 96), (128, 4, 128))}
+# Eight neighbouring columns of a product lie in four threads, two in each, on every NVIDIA GPU from sm_80 to sm_90.
+_NVIDIA_LANES = 8
 
-
-# The Triton that an early launch was run with first, on the GPUs above.
-_EARLY_SINCE = (3, 6)
-# Where the Hopper kernel is the faster: with this many queries x heads, and from so many pages a multiprocessor on. On
-# an H200, us: 64 x 32,768 78.0 against 84.5; 64 x 8,192 23.6 against 24.6; 1 x 131,072 9.7 against 9.2. With 64 columns
-# and before either was launched early 75.3 against 74.6.
-_HOPPER_COLUMNS, _HOPPER_STEPS = 128, 32
+# The releases of Triton that the kernels in Gluon were compiled with, without spills, and run with on an H100: its
+# interface changes, so that a release which was not tried is not taken.
+_GLUON = ((3, 6), (3, 7), (3, 8), (3, 9))
 # Requests whose lengths the one warp that loads can hold in its registers.
-_HOPPER_BATCH = 256
+_SM90_BATCH = 256
 
 
+@cache
 def has_fp8_dot(arch: str, dialect: Dialect, triton_version: str = triton.__version__) -> bool:
     """Whether this Triton compiles an fp8 matrix product in this dialect to instructions of this GPU."""
     known = ARCHS.get(arch)
@@ -85,85 +83,53 @@ def has_fp8_dot(arch: str, dialect: Dialect, triton_version: str = triton.__vers
     return Version(Version(triton_version).base_version) >= Version(known.fp8_product)
 
 
-def runs_on_hopper(arch: str, triton_version: str = triton.__version__) -> bool:
-    """Whether ``portable_logits_hopper`` was run on this GPU with this Triton, so that it may be used there.
+@cache
+def runs_on_sm90(arch: str, triton_version: str = triton.__version__) -> bool:
+    """Whether the kernels in Gluon were run on this GPU with this Triton, so that they may be used there."""
+    return arch == "sm_90" and Version(triton_version).release[:2] in _GLUON
 
-    Gluon's interface is still moving. The module compiles with 3.7 and 3.8 too; 3.8 spills registers, and neither was
-    run on a GPU.
+
+def logits_on_sm90(fmt: PageFormat, batch: int, next_n: int, heads: int, page_stride: int, row_stride: int) -> bool:
+    """Whether ``logits_sm90_kernel`` takes such a batch, pages ``page_stride`` bytes and scores ``row_stride`` apart.
+
+    It is the faster one wherever it fits: on an H100 0.97 to 1.00 of DeepGEMM's time, the general one 0.98 to 1.17.
     """
-    return arch == "sm_90" and Version(triton_version).release[:2] == (3, 6)
-
-
-def fits_hopper(
-    q: Tensor,
-    pages: Tensor,
-    weights: Tensor,
-    page_table: Tensor,
-    max_model_len: int,
-    out: Tensor,
-    fmt: PageFormat,
-    units: int,
-) -> bool:
-    """Whether ``portable_logits_hopper`` takes these arguments, and is the faster on so many multiprocessors."""
-    batch, next_n, heads, dim = q.shape
-    steps = batch * min(page_table.shape[1], -(-max_model_len // fmt.page_size))
     return (
-        next_n * heads == _HOPPER_COLUMNS
-        and heads >= 16
-        and batch <= _HOPPER_BATCH
-        and steps >= _HOPPER_STEPS * units
-        and (fmt.page_size, dim, fmt.dialect) == (64, 128, "e4m3fn")
+        next_n * heads in (32, 64, 128)
+        and heads in (16, 32, 64, 128)
+        and batch <= _SM90_BATCH
+        and (fmt.page_size, fmt.head_dim, fmt.dialect) == (64, 128, "e4m3fn")
         and fmt.scale_format != "ue8m0_packed"
         # Offsets within a request's rows have 32 bits.
-        and next_n * out.stride(0) < 2**31
+        and next_n * row_stride < 2**31
         # What the copy engine asks for.
-        and pages.stride(0) % 16 == 0
-        and all(tensor.data_ptr() % 16 == 0 for tensor in (q, pages, weights))
+        and page_stride % 16 == 0
     )
 
 
-def hopper_programs(
-    q: Tensor, pages: Tensor, weights: Tensor, page_table: Tensor, max_model_len: int, out: Tensor, fmt: PageFormat
-) -> int | None:
-    """Programs to launch ``portable_logits_hopper`` with, or None where the general kernel is to be used."""
-    if q.device.type != "cuda":
-        return None
-    arch, units = _arch_and_units(q.device)
-    if not runs_on_hopper(arch) or not fits_hopper(q, pages, weights, page_table, max_model_len, out, fmt, units):
-        return None
-    return units
+def ragged_on_sm90(fmt: PageFormat, heads: int, row_stride: int) -> bool:
+    """Whether ``ragged_sm90_kernel`` takes such queries, scores ``row_stride`` apart."""
+    # Offsets within the rows that a group of warps scores have 32 bits.
+    return heads in (32, 64, 128) and (fmt.head_dim, fmt.dialect) == (128, "e4m3fn") and 8 * row_stride < 2**31
 
 
-def tuning_for(device: torch.device, fmt: PageFormat, columns: int) -> Tuning:
-    """The entry for a device, a format, and this many columns (queries x heads) of the matrix product.
+@cache
+def tuning_for(device: torch.device, dialect: Dialect, columns: int) -> Tuning:
+    """The entry for a device, a dialect, and this many columns (queries x heads) of the matrix product.
 
     What was not measured gets four programs a unit, or two where the columns fill the registers. Not measured are all
     AMD GPUs; they get two stages, Triton's default there.
     """
     if device.type == "cpu":
         # Triton's interpreter takes codes of NaN for numbers where it multiplies fp8 matrices.
-        return Tuning(programs=8, fp8_dot=False)
-    arch, units = _arch_and_units(device)
-    fp8_dot = has_fp8_dot(arch, fmt.dialect)
-    early = Version(triton.__version__).release >= _EARLY_SINCE
-    for most, residents, registers, release in _RESIDENTS.get(arch, ()):
-        if columns <= most:
-            return Tuning(
-                programs=residents * units,
-                fp8_dot=fp8_dot,
-                registers=registers,
-                early=early,
-                release=early and release,
-            )
-    return Tuning(
-        programs=(2 if columns > 128 else 4) * units, fp8_dot=fp8_dot, stages=3 if arch.startswith("sm_") else 2
-    )
-
-
-@cache
-def _arch_and_units(device: torch.device) -> tuple[str, int]:
-    # Architecture, and multiprocessors or compute units.
-    properties: Any = torch.get_device_module(device).get_device_properties(device)
-    if torch.version.hip:
-        return properties.gcnArchName.partition(":")[0], properties.multi_processor_count
-    return f"sm_{properties.major}{properties.minor}", properties.multi_processor_count
+        return Tuning(programs=8, fp8_dot=False, lanes=_NVIDIA_LANES)
+    arch, units = arch_and_units(device)
+    fp8_dot = has_fp8_dot(arch, dialect)
+    nvidia = arch.startswith("sm_")
+    lanes = _NVIDIA_LANES if nvidia else 0
+    for most, residents, registers in _RESIDENTS.get(arch, ()):
+        # Conversions to fp16 need registers of their own.
+        if fp8_dot and columns <= most:
+            return Tuning(programs=residents * units, fp8_dot=fp8_dot, registers=registers, lanes=lanes)
+    programs = (2 if columns > 128 else 4) * units
+    return Tuning(programs=programs, fp8_dot=fp8_dot, stages=3 if nvidia else 2, lanes=lanes)
