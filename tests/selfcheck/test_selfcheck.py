@@ -444,3 +444,40 @@ def test_importing_the_check_imports_no_torch() -> None:
     code = "import sys, nsa_caps.selfcheck; print(sorted({'torch', 'triton', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def ragged(change: Callable[[Tensor], object]) -> Callable[..., Tensor]:
+    """The reference's ragged logits, with something done to the scores."""
+
+    def score(*arguments: Tensor, fmt: PageFormat, clean: bool, out: Tensor | None) -> Tensor:
+        scores = reference_logits.ragged_logits(*arguments, fmt=fmt, clean=clean, out=out)  # type: ignore[arg-type] # six
+        change(scores)
+        return scores
+
+    return score
+
+
+@pytest.mark.parametrize("fmt", [FLAT, TILES, TOKEN], ids=str)
+def test_right_scores_of_gathered_keys_are_proven(fmt: PageFormat) -> None:
+    """As the last of the steps, in a small cache and in one beyond 2 GiB."""
+    found = self_check(planted(ragged_logits=ragged(lambda _: None)), fmt, "cpu", beyond_2gib=fmt is FLAT)
+    assert found.verdict == "proven"
+    assert "ragged_logits" in found.checked
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda scores: scores.mul_(2),
+        lambda scores: scores[0, 4000].zero_(),
+        lambda scores: scores[0, 0].fill_(torch.nan),
+        lambda scores: scores[0, 4321:].nan_to_num_(neginf=0.0),
+        lambda scores: scores.copy_(scores.roll(1, dims=0)),
+    ],
+    ids=["factor", "one score", "not a number", "another request's keys", "another query's"],
+)
+def test_wrong_scores_of_gathered_keys_are_told(change: Callable[[Tensor], object]) -> None:
+    """The first that differs is named by its request and page."""
+    found = self_check(planted(ragged_logits=ragged(change)), FLAT, "cpu")
+    assert only(found, "ragged_logits") == "unexplained"
+    assert found.mismatches[0].page is not None

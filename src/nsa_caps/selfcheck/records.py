@@ -33,8 +33,9 @@ class RowKernels:
         store: writes quantised keys.
         gather: reads them.
         quantise_and_store: quantises and writes; None: the row has none.
-        logits: scores; None: they are not checked.
+        logits: scores the pages; None: they are not checked.
         logits_options: the keyword arguments that `logits` takes beside `fmt` and `out`.
+        ragged_logits: scores gathered keys; None: they are not checked.
     """
 
     row: str
@@ -43,6 +44,7 @@ class RowKernels:
     quantise_and_store: Callable[..., Any] | None = None
     logits: Callable[..., Any] | None = None
     logits_options: Mapping[str, Any] = field(default_factory=dict)
+    ragged_logits: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,8 @@ class Mismatch:
     """One step of a row that went wrong: the first token that differs, and what would explain all that do.
 
     Attributes:
-        step: what was asked: `store`, `quantise_and_store`, `gather` or `logits`, with `beyond 2 GiB` where it was.
+        step: what was asked: `store`, `quantise_and_store`, `gather`, `logits` or `ragged_logits`, with `beyond 2 GiB` where
+            it was.
         cause: which mismatch explains it, a key of `CAUSES`; it predicts all that was found, not the first token alone.
         explanation: the same in words.
         wrong: tokens that differ.

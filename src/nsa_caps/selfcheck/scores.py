@@ -1,4 +1,4 @@
-"""The last step of the self-check: whether a row's logits choose the tokens that the reference chooses."""
+"""The last steps of the self-check: whether a row's logits choose the tokens that the reference chooses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nsa_caps.pages import PageFormat
     from nsa_caps.selfcheck.cache import Batch
 
-__all__ = ["CONTEXTS", "Question"]
+__all__ = ["CONTEXTS", "Prompt", "Question"]
 
 # Well beyond the tokens that are chosen: up to 2,048 every token is, whatever its score. The last page of the longest
 # reaches beyond a row, so that a kernel that writes whole pages writes into the next request's scores.
@@ -108,6 +108,77 @@ class Question:
         starts = pages.repeat_interleave(self.q.shape[1], dim=0) * batch.fmt.page_bytes
         inside = expected.isfinite()
         return beyond_limit(starts[inside], _differing(expected, found)[inside]) or UNEXPLAINED
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The last two tokens of each context of a batch, which see what lies before them; every score of it is exact.
+
+    Attributes:
+        batch: where the tokens lie.
+        request: int64 ``[queries]``: whose token each is.
+        q: fp8 ``[queries, heads, head_dim]``.
+        weights: float32 ``[queries, heads]``.
+        starts: int32 ``[queries]``.
+        ends: int32 ``[queries]``.
+    """
+
+    batch: Batch
+    request: Tensor
+    q: Tensor
+    weights: Tensor
+    starts: Tensor
+    ends: Tensor
+
+    @classmethod
+    def ask(cls, batch: Batch, heads: int, generator: torch.Generator) -> Prompt:
+        """Return random queries and weights of small whole numbers; a context of one has one token to ask."""
+        device = batch.cu_seq_lens.device
+        begin, end = batch.cu_seq_lens[:-1], batch.cu_seq_lens[1:]
+        request = torch.arange(len(begin), device=device).repeat_interleave(2)
+        starts, ends = begin[request], end[request] - torch.tensor([1, 0], device=device).repeat(len(begin))
+        shape = (len(request), heads, batch.fmt.head_dim)
+        q = torch.randint(-3, 4, shape, generator=generator).float().to(fp8_dtype(batch.fmt))
+        weights = torch.randint(-2, 3, shape[:2], generator=generator).float()
+        asked = (ends > starts) | (begin == end)[request]
+        ends = torch.maximum(starts, ends).to(torch.int32)
+        parts = (request, q.to(device), weights.to(device), starts, ends)
+        return cls(batch, *(part[asked].contiguous() for part in parts))
+
+    def arguments(self, keys: Tensor, scales: Tensor) -> tuple[Tensor, ...]:
+        """Return what a row's ragged logits are given, with these keys."""
+        return self.q, keys, scales, self.weights, self.starts, self.ends
+
+    def expected(self, keys: Tensor, scales: Tensor) -> Tensor:
+        """Return the right scores, float32 ``[queries, tokens]``."""
+        return reference_logits.ragged_logits(*self.arguments(keys, scales), fmt=self.batch.fmt)
+
+    def mismatch(self, step: str, expected: Tensor, found: Tensor, *, clean: bool) -> Mismatch | None:
+        """Return where a row's scores differ first; without ``clean`` those that no query sees may be anything."""
+        wrong = _differing(expected, found)
+        if not clean:
+            wrong &= expected.isfinite()
+        if not wrong.any():
+            return None
+        row, column = wrong.nonzero()[0].tolist()
+        seen = torch.where(expected[row].isfinite(), found[row], -torch.inf)
+        lost = _lost(expected[row], seen) if found.shape[1] >= _TOP else 0
+        page, slot = divmod(int(self.batch.slots[column]), self.batch.fmt.page_size)
+        owner = int(torch.searchsorted(self.batch.cu_seq_lens, column, right=True)) - 1
+        return Mismatch(
+            step=step,
+            cause="unexplained",
+            explanation=f"{UNEXPLAINED.text}; {lost:,} of the {_TOP:,} tokens chosen for this query are others",
+            wrong=int(wrong.sum()),
+            tokens=wrong.numel(),
+            part=f"score for a token of request {int(self.request[row])}",
+            expected=f"{float(expected[row, column]):g}",
+            found=f"{float(found[row, column]):g}",
+            request=owner,
+            position=column - int(self.batch.cu_seq_lens[owner]),
+            page=page,
+            slot=slot,
+        )
 
 
 def _differing(expected: Tensor, found: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from nsa_caps.kernels.arguments import fp8_dtype
 from nsa_caps.selfcheck.cache import exact_tokens, float_keys, known_tokens, make_batch
 from nsa_caps.selfcheck.diagnosis import UNEXPLAINED, Explanation, differing, explain_reader, explain_writer
 from nsa_caps.selfcheck.records import Mismatch
-from nsa_caps.selfcheck.scores import CONTEXTS, Question
+from nsa_caps.selfcheck.scores import CONTEXTS, Prompt, Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -245,6 +245,28 @@ class Trial:
                 return mismatch
         return None
 
+    def _ragged_logits(self, step: str, bench: _Bench) -> Mismatch | None:
+        """Gather contexts end to end, and score them as a prompt's last tokens do."""
+        bench.cache = bench.cache.new_empty(0)
+        batch = self._batch(CONTEXTS)
+        slots = batch.blank.shape[0] * self.fmt.page_size
+        batch = batch.filled(exact_tokens(slots, self.fmt, self.device, self.generator))
+        tokens = exact_tokens(batch.tokens, self.fmt, self.device, self.generator)
+        cache = batch.cache(batch.write(tokens, self.fmt))
+        keys, scales = self._call(
+            step, "gather", cache, batch.page_table, batch.cu_seq_lens, total_tokens=batch.tokens
+        )
+        prompt = Prompt.ask(batch, self.heads, self.generator)
+        expected = prompt.expected(*tokens)
+        for clean in (True, False):
+            # Engines use the row's own output and one of theirs.
+            out = None if clean else torch.full_like(expected, torch.nan)
+            found = self._call(step, "ragged_logits", *prompt.arguments(keys, scales), clean=clean, out=out)
+            mismatch = prompt.mismatch(step, expected, found, clean=clean)
+            if mismatch is not None:
+                return mismatch
+        return None
+
 
 def _quantised(values: Tensor, fmt: PageFormat) -> Tokens:
     keys, scales = reference.quantise(values, fmt)
@@ -308,4 +330,5 @@ _STEPS: tuple[tuple[str, _Step], ...] = (
     ("quantise_and_store", Trial._quantise_and_store),  # noqa: SLF001 as above
     ("gather", Trial._gather),  # noqa: SLF001 as above
     ("logits", Trial._logits),  # noqa: SLF001 as above
+    ("ragged_logits", Trial._ragged_logits),  # noqa: SLF001 as above
 )
