@@ -87,14 +87,12 @@ def without_fp8(next_n: int) -> Tuning:
     """What a GPU that was not measured and multiplies no fp8 gets."""
     columns, device = next_n * HEADS, torch.device("cuda")
     units = torch.cuda.get_device_properties(device).multi_processor_count
-    measured = tuning_for(device, FLAT, columns)
+    measured = tuning_for(device, FLAT.dialect, columns)
     return replace(
         measured,
         fp8_dot=False,
         programs=(2 if columns > 128 else 4) * units,
         registers=None,
-        early=False,
-        release=False,
     )
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_host.py --output host.md
 
-A bare launch is that of a kernel that does nothing, with as many tensors, whole numbers and constants; both are timed in
-turn, and medians count. Calls are those of a step's layers: the tensors look alike from call to call.
+A bare launch is that of a kernel that does nothing, with as many tensors, whole numbers and constants; both are timed
+in turn, and medians count. Calls are those of a step's layers: the tensors look alike from call to call.
 """
 
 from __future__ import annotations
@@ -110,13 +110,14 @@ def main() -> None:
     found = medians(both)
     versions = f"torch {torch.__version__}, Triton {triton.__version__}"
     lines = [
-        f"{torch.cuda.get_device_name()}, {versions}. Microseconds of the host; at most {BUDGET:.0f} beyond a bare launch.",
+        f"{torch.cuda.get_device_name()}, {versions}. Host microseconds; at most {BUDGET:.0f} beyond a bare launch.",
         "",
         "| call | host | bare launch, as many arguments | beyond |",
         "|---|---|---|---|",
         *(
-            f"| `{name}` | {found[name]:.1f} | {found[f'bare {name}']:.1f} | {found[name] - found[f'bare {name}']:.1f} |"
+            f"| `{name}` | {found[name]:.1f} | {bare:.1f} | {found[name] - bare:.1f} |"
             for name in calls
+            for bare in (found[f"bare {name}"],)
         ),
     ]
     print("\n".join(lines))

@@ -344,7 +344,7 @@ def main() -> None:
     pool = random_cache(FLAT, POOL_PAGES, partial(normal, FLAT.head_dim), positive)
     say(
         "",
-        f"Microseconds of a launch, and in brackets their part of DeepGEMM's. The floor is {TOKEN_BYTES} bytes a token,",
+        f"Microseconds of a launch, and in brackets their part of DeepGEMM's. Floor: {TOKEN_BYTES} bytes a token,",
         f"read once, and {SCORE_BYTES} a score, written, at a copy's {bandwidth / 1e6:.2f} TB/s. With -inf: all scores",
         "of the rows are written, and compared with DeepGEMM and the rest of the rows at that speed.",
         "",

@@ -112,10 +112,10 @@ def checks(deep_gemm: Any) -> Iterator[str]:
         prompt = causal(FORMATS[0], 512, 8192, heads)
         expected = reference_logits.ragged_logits(*prompt, fmt=FORMATS[0])
         seen = expected > -torch.inf
-        found = {"portable": ragged_logits(*prompt, fmt=FORMATS[0])}
+        scored = {"portable": ragged_logits(*prompt, fmt=FORMATS[0])}
         if deep_gemm:
-            found["DeepGEMM"] = deep_gemm_call(deep_gemm, prompt, clean=True)()
-        for name, scores in found.items():
+            scored["DeepGEMM"] = deep_gemm_call(deep_gemm, prompt, clean=True)()
+        for name, scores in scored.items():
             error = float((scores - expected)[seen].norm() / expected[seen].norm())
             expect(error < 1e-3, f"{name}: by {error:.1e} of the norm, more than fp8 accumulation explains; it")
             best = scores.masked_fill(~seen, -torch.inf).topk(TOP).indices
@@ -211,7 +211,7 @@ def main() -> None:
         say(f"- {line}")
     say(
         "",
-        "Microseconds of a launch, and in brackets their part of DeepGEMM's. Without fp8 products: as GPUs multiply that",
+        "Microseconds of a launch, and in brackets their part of DeepGEMM's. No fp8 products: as GPUs multiply that",
         "know none.",
         "",
         "| queries x keys | heads | DeepGEMM | portable | DeepGEMM, with -inf | portable, with -inf | without fp8 |",

@@ -450,7 +450,7 @@ def ragged(change: Callable[[Tensor], object]) -> Callable[..., Tensor]:
     """The reference's ragged logits, with something done to the scores."""
 
     def score(*arguments: Tensor, fmt: PageFormat, clean: bool, out: Tensor | None) -> Tensor:
-        scores = reference_logits.ragged_logits(*arguments, fmt=fmt, clean=clean, out=out)  # type: ignore[arg-type] # six
+        scores = reference_logits.ragged_logits(*arguments, fmt=fmt, clean=clean, out=out)
         change(scores)
         return scores
 

@@ -53,7 +53,8 @@ def self_check(
 
     Each step is compared with the reference on the same device: the cache's raw bytes after a store, so that a store
     and a gather that are wrong in the same way are found; the bytes that a gather returns; and which 2,048 tokens of a
-    context beyond 4,096 the logits choose, of pages in decode and of gathered keys in prefill. Ragged batches beyond 2,048 tokens with empty requests, pages in shuffled
+    context beyond 4,096 the logits choose, of pages in decode and of gathered keys in prefill. Ragged batches beyond
+    2,048 tokens with empty requests, pages in shuffled
     order, negative slots, every fp8 code, outputs and pages poisoned.
 
     Args:

@@ -110,7 +110,13 @@ def _check(task: Mapping[str, Any], line: _Line) -> tuple[SelfCheck, bool, list[
 def _load(task: Mapping[str, Any]) -> RowKernels:
     kernels, scorer = import_module(task["kernels"]), import_module(task["logits_kernels"])
     return RowKernels(
-        task["row"], kernels.store, kernels.gather, kernels.quantise_and_store, scorer.logits, task["options"]
+        task["row"],
+        kernels.store,
+        kernels.gather,
+        kernels.quantise_and_store,
+        scorer.logits,
+        task["options"],
+        getattr(scorer, "ragged_logits", None),
     )
 
 

@@ -52,8 +52,8 @@ class Mismatch:
     """One step of a row that went wrong: the first token that differs, and what would explain all that do.
 
     Attributes:
-        step: what was asked: `store`, `quantise_and_store`, `gather`, `logits` or `ragged_logits`, with `beyond 2 GiB` where
-            it was.
+        step: what was asked: `store`, `quantise_and_store`, `gather`, `logits` or `ragged_logits`, with `beyond 2 GiB`
+            where it was.
         cause: which mismatch explains it, a key of `CAUSES`; it predicts all that was found, not the first token alone.
         explanation: the same in words.
         wrong: tokens that differ.

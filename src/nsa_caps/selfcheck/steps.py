@@ -253,9 +253,7 @@ class Trial:
         batch = batch.filled(exact_tokens(slots, self.fmt, self.device, self.generator))
         tokens = exact_tokens(batch.tokens, self.fmt, self.device, self.generator)
         cache = batch.cache(batch.write(tokens, self.fmt))
-        keys, scales = self._call(
-            step, "gather", cache, batch.page_table, batch.cu_seq_lens, total_tokens=batch.tokens
-        )
+        keys, scales = self._call(step, "gather", cache, batch.page_table, batch.cu_seq_lens, total_tokens=batch.tokens)
         prompt = Prompt.ask(batch, self.heads, self.generator)
         expected = prompt.expected(*tokens)
         for clean in (True, False):

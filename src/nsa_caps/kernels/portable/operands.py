@@ -137,8 +137,8 @@ def weighted_sum(
     LANES: tl.constexpr,
     LEVELS: tl.constexpr,
 ):
-    # Sums [BLOCK, ROWS * COLUMNS] over the columns of each row, by half the weights: relu(x) = (x + |x|) / 2. A sum takes
-    # |x| at no cost, a maximum runs at half the rate: 83.5 us against 86.8 us, 64 heads and two queries on an H200.
+    # Sums [BLOCK, ROWS * COLUMNS] over the columns of each row, by half the weights: relu(x) = (x + |x|) / 2. A sum
+    # takes |x| at no cost, a maximum runs at half the rate: 83.5 us against 86.8 us, 64 heads, two queries, H200.
     # From 3.8 on Triton adds up in a tree, which has no multiply-add: 168 instructions for 140. Where LANES columns lie
     # side by side in threads and the other 2 ** LEVELS in one, those are therefore added up one by one, by hand.
     if LEVELS == 0:

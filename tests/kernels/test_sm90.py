@@ -1,0 +1,67 @@
+"""Where the kernels in Gluon are used: on sm_90, with the Tritons that they were run with, for some shapes."""
+
+from __future__ import annotations
+
+import pytest
+
+from nsa_caps.kernels.portable.tuning import logits_on_sm90, ragged_on_sm90, runs_on_sm90
+from nsa_caps.pages import PageFormat
+
+FLAT = PageFormat(page_size=64)
+TILES = PageFormat(page_size=64, order="tiles")
+
+
+@pytest.mark.parametrize("version", ["3.6.0", "3.6.1+git0123", "3.9.0", "3.9.0rc1"])
+def test_they_run_where_they_were_run(version: str) -> None:
+    """One architecture, and the releases of Triton that were tried on it: Gluon still changes."""
+    assert runs_on_sm90("sm_90", version)
+    assert not runs_on_sm90("sm_100", version)
+
+
+@pytest.mark.parametrize("version", ["3.5.1", "3.7.0", "3.8.0", "3.10.0", "4.6.0"])
+def test_they_run_with_no_other_triton(version: str) -> None:
+    """Not even with one that compiles them: 3.7 and 3.8 were run on no GPU."""
+    assert not runs_on_sm90("sm_90", version)
+
+
+@pytest.mark.parametrize("fmt", [FLAT, TILES, PageFormat(page_size=64, scale_format="ue8m0")])
+@pytest.mark.parametrize(("next_n", "heads"), [(1, 32), (1, 64), (2, 64), (1, 128), (4, 32), (2, 16)])
+def test_what_the_paged_kernel_takes(fmt: PageFormat, next_n: int, heads: int) -> None:
+    """32, 64 or 128 columns on pages of 64, flat or tiled."""
+    assert logits_on_sm90(fmt, 64, next_n, heads, fmt.page_bytes, 8192)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "batch", "next_n", "heads", "page_stride", "row_stride"),
+    [
+        (PageFormat(page_size=128), 64, 2, 64, 128 * 132, 8192),
+        (PageFormat(page_size=64, dialect="e4m3fnuz"), 64, 2, 64, 8448, 8192),
+        (PageFormat(page_size=64, scale_format="ue8m0_packed"), 64, 2, 64, 8448, 8192),
+        (FLAT, 257, 2, 64, 8448, 8192),
+        (FLAT, 64, 3, 64, 8448, 8192),
+        (FLAT, 64, 1, 8, 8448, 8192),
+        (FLAT, 64, 2, 64, 8448 + 4, 8192),
+        (FLAT, 64, 2, 64, 8448, 2**30),
+    ],
+    ids=["pages", "dialect", "packed", "batch", "next_n", "heads", "stride", "offsets"],
+)
+def test_what_is_left_to_the_general_kernel(
+    fmt: PageFormat, batch: int, next_n: int, heads: int, page_stride: int, row_stride: int
+) -> None:
+    """Other shapes and formats, offsets beyond 32 bits, and what the copy engine cannot address."""
+    assert not logits_on_sm90(fmt, batch, next_n, heads, page_stride, row_stride)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "heads", "row_stride", "taken"),
+    [
+        (FLAT, 64, 131_072, True),
+        (FLAT, 32, 131_072, True),
+        (FLAT, 16, 131_072, False),
+        (FLAT, 64, 2**28, False),
+        (PageFormat(page_size=64, dialect="e4m3fnuz"), 64, 131_072, False),
+    ],
+)
+def test_what_the_ragged_kernel_takes(fmt: PageFormat, heads: int, row_stride: int, taken: bool) -> None:
+    """32, 64 or 128 heads of e4m3fn, and rows whose offsets fit in 32 bits."""
+    assert ragged_on_sm90(fmt, heads, row_stride) == taken
