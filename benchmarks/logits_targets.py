@@ -22,6 +22,7 @@ from triton.compiler import ASTSource
 
 from nsa_caps.archs import ARCHS
 from nsa_caps.kernels.portable.logits import _logits_kernel
+from nsa_caps.kernels.portable.tuning import Tuning
 
 TARGETS = tuple(arch.name for arch in ARCHS.values() if arch.triton is not None)
 POINTERS = {
@@ -54,8 +55,9 @@ BASE: dict[str, Any] = {
     "FILL": 1024,
     "FP8_DOT": False,
     "STAGES": 3,
-    "EARLY": False,
-    "RELEASE": False,
+    "LANES": 0,
+    "LEVELS": 0,
+    "CLEAN": True,
 }
 TWO_QUERIES = {"NEXT_N": 2, "ROWS": 2}
 PAGE_1 = {"PAGE_STRIDE": 132, "PAGE_SIZE": 1}
@@ -71,10 +73,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "page 16": PAGE_16,
     "page 16, tiles": {"TILES": True, **PAGE_16},
     "page 128": {"PAGE_STRIDE": 128 * 132, "PAGE_SIZE": 128},
+    "scores outside left as they are": {"CLEAN": False},
 }
-
-# Where the tuning asks for it.
-EARLY = {"sm_90": {"launched early": {"EARLY": True, "RELEASE": True}}}
 
 
 def gpu_target(name: str) -> GPUTarget:
@@ -86,7 +86,10 @@ def gpu_target(name: str) -> GPUTarget:
 
 def compile_for(target: str, variant: str, *, fp8_dot: bool) -> dict[str, Any]:
     """One line of the result."""
-    constants = BASE | (VARIANTS | EARLY.get(target, {}))[variant] | {"FP8_DOT": fp8_dot}
+    constants = BASE | VARIANTS[variant] | {"FP8_DOT": fp8_dot}
+    # Heads are added up by hand where it is known which of them lie in one thread: `tuning_for` says where.
+    tuning = Tuning(programs=1, fp8_dot=fp8_dot, lanes=8 if target.startswith("sm_") else 0)
+    constants |= tuning.sum_arguments(constants["COLUMNS"])
     names = _logits_kernel.arg_names
     signature = {name: "constexpr" if name in constants else POINTERS.get(name, "i32") for name in names}
     # As the launcher finds them: tensors at multiples of 16 bytes, lengths at multiples of 16.
@@ -112,7 +115,7 @@ def main() -> None:
     names = sys.argv[1:]
     only_fp8 = "--fp8" in names
     for target in [name for name in names if name != "--fp8"] or TARGETS:
-        for variant in () if only_fp8 else VARIANTS | EARLY.get(target, {}):
+        for variant in () if only_fp8 else VARIANTS:
             print(json.dumps(compile_for(target, variant, fp8_dot=False)), flush=True)
         for variant in ("e4m3fn", "e4m3fnuz"):
             print(json.dumps(compile_for(target, variant, fp8_dot=True)), flush=True)

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import triton
-from packaging.version import Version
 from triton.backends import backends
 
 from tests.kernels import compile_portable
@@ -56,9 +55,7 @@ def outcomes(target: str, results: Connection) -> None:
     for kernel, variant, constants, types in compile_portable.variants(target):
         error = compile_portable.compile_for(target, kernel, constants, types)
         results.send([f"{kernel.__name__}, {variant}", error, None])
-    # The library launches early from Triton 3.6 on.
-    early = logits_targets.EARLY.get(target, {}) if Version(triton.__version__).release >= (3, 6) else {}
-    for variant in logits_targets.VARIANTS | early:
+    for variant in logits_targets.VARIANTS:
         line = logits_targets.compile_for(target, variant, fp8_dot=False)
         results.send([f"logits, {variant}", line["error"], None])
     for dialect in DIALECTS:

@@ -228,7 +228,7 @@ found = deep_gemm.logits(q, cache, weights, lens, table, 150, fmt=fmt, schedule_
 torch.testing.assert_close(found, expected)
 with pytest.raises(AssertionError):
     deep_gemm.logits(q, cache, weights, lens, table, 150, fmt=fmt, schedule_meta=plan + 1)
-raw = deep_gemm.logits(q, cache, weights, lens, table, 150, fmt=fmt, clean_logits=False)
+raw = deep_gemm.logits(q, cache, weights, lens, table, 150, fmt=fmt, clean=False)
 assert torch.equal(raw.isnan(), expected.isinf())
 """
     run(fake_packages.deep_gemm(tmp_path / "site"), _SETUP + code)

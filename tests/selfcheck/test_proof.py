@@ -145,7 +145,7 @@ def test_a_proof_is_kept_and_read_again(proven: tuple[Path, Capabilities]) -> No
     assert file.stat().st_mode & 0o777 == 0o600
     assert place.stat().st_mode & 0o777 == 0o700
     assert read(place).kept == caps.kept
-    assert caps.kept[0].told == "store, quantise_and_store, gather, logits were right"
+    assert caps.kept[0].told == "store, quantise_and_store, gather, logits, ragged_logits were right"
 
 
 def test_what_is_kept_is_not_run_again(proven: tuple[Path, Capabilities]) -> None:

@@ -17,7 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
-from nsa_caps.kernels.arguments import page_view
+from nsa_caps.kernels.arguments import is_told_at_once, page_view
 from nsa_caps.kernels.logits_arguments import logits_arguments
 from nsa_caps.kernels.portable.launch import (
     Plans,
@@ -233,7 +233,8 @@ def logits(
     """
     key = (signature(q, cache, weights, context_lens, page_table, out), max_model_len, fmt, clean, tuning)
     run = _PLANS.get(key)
-    if run is None:
+    # What lies on the CPU is looked at anew in each call.
+    if run is None or is_told_at_once(q.device):
         pages, scores = logits_arguments(q, cache, weights, context_lens, page_table, max_model_len, out, fmt)
         check_can_run(_logits_kernel, cache, "cache")
         check_head_dim(fmt, 16)
@@ -321,17 +322,18 @@ def _plan_sm90(
     fmt: PageFormat,
     clean: bool,
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], object]:
-    from nsa_caps.kernels.portable import sm90  # noqa: PLC0415 Gluon, which few Tritons have as it is used here
+    # Gluon, which few Tritons have as it is used here.
+    from nsa_caps.kernels.portable.sm90 import logits_tensors, plan_logits  # noqa: PLC0415 as said above
 
     device = pages.device
     programs = arch_and_units(device)[1]
-    launch = sm90.plan_logits(
+    launch = plan_logits(
         q, pages, weights, page_table, max_model_len, out.stride(0), fmt, programs=programs, clean=clean
     )
 
     def run(q: Tensor, cache: Tensor, weights: Tensor, context_lens: Tensor, page_table: Tensor, out: Tensor) -> None:
         with current_device(device):
-            described = sm90.logits_tensors(q, page_view(cache, fmt), weights, fmt)
+            described = logits_tensors(q, page_view(cache, fmt), weights, fmt)
             launch(described, (context_lens, page_table, out))
 
     return run

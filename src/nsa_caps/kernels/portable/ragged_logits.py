@@ -238,11 +238,12 @@ def _plan(
 def _plan_sm90(
     q: Tensor, keys: Tensor, scales: Tensor, weights: Tensor, out: Tensor, clean: bool
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], object]:
-    from nsa_caps.kernels.portable import sm90  # noqa: PLC0415 Gluon, which few Tritons have as it is used here
+    # Gluon, which few Tritons have as it is used here.
+    from nsa_caps.kernels.portable.sm90 import plan_ragged  # noqa: PLC0415 as said above
 
     device = q.device
     programs = arch_and_units(device)[1]
-    launch = sm90.plan_ragged(q, keys.view(q.dtype), scales, weights, out.stride(0), programs=programs, clean=clean)
+    launch = plan_ragged(q, keys.view(q.dtype), scales, weights, out.stride(0), programs=programs, clean=clean)
 
     def run(
         q: Tensor, keys: Tensor, scales: Tensor, weights: Tensor, starts: Tensor, ends: Tensor, out: Tensor

@@ -17,6 +17,7 @@ from nsa_caps.kernels.arguments import (
     check_slot_range,
     fp8_dtype,
     gather_arguments,
+    is_told_at_once,
     page_view,
     quantise_arguments,
     store_arguments,
@@ -68,7 +69,7 @@ def gather(
     """
     key = (signature(cache, page_table, cu_seq_lens, *(() if out is None else out)), total_tokens, fmt)
     run = _GATHERS.get(key)
-    if run is None or checked:
+    if run is None or checked or is_told_at_once(cache.device):
         pages, (keys, scales) = gather_arguments(cache, page_table, cu_seq_lens, total_tokens, out, fmt)
         check_can_run(gather_kernel, cache, "cache")
         check_head_dim(fmt, 1)
@@ -112,7 +113,7 @@ def store(
     """
     key = (signature(cache, slots, keys, scales), fmt)
     run = _STORES.get(key)
-    if run is None or checked:
+    if run is None or checked or is_told_at_once(cache.device):
         pages = store_arguments(cache, slots, keys, scales, fmt)
         check_can_run(store_kernel, cache, "cache")
         check_head_dim(fmt, 1)
@@ -145,7 +146,7 @@ def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageF
     """
     key = (signature(cache, slots, keys), fmt)
     run = _QUANTISERS.get(key)
-    if run is None or checked:
+    if run is None or checked or is_told_at_once(cache.device):
         pages = quantise_arguments(cache, slots, keys, fmt)
         check_can_run(quantise_kernel, cache, "cache")
         check_head_dim(fmt, 1)
