@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from nsa_caps.kernels.portable.tuning import logits_on_sm90, ragged_on_sm90, runs_on_sm90
@@ -25,9 +31,9 @@ def test_they_run_with_no_other_triton(version: str) -> None:
 
 
 @pytest.mark.parametrize("fmt", [FLAT, TILES, PageFormat(page_size=64, scale_format="ue8m0")])
-@pytest.mark.parametrize(("next_n", "heads"), [(1, 32), (1, 64), (2, 64), (1, 128), (4, 32), (2, 16)])
+@pytest.mark.parametrize(("next_n", "heads"), [(1, 32), (2, 32), (1, 64), (2, 64)])
 def test_what_the_paged_kernel_takes(fmt: PageFormat, next_n: int, heads: int) -> None:
-    """32, 64 or 128 columns on pages of 64, flat or tiled."""
+    """One or two queries of 32 or 64 heads on pages of 64, flat or tiled: what was run."""
     assert logits_on_sm90(fmt, 64, next_n, heads, fmt.page_bytes, 8192)
 
 
@@ -39,7 +45,7 @@ def test_what_the_paged_kernel_takes(fmt: PageFormat, next_n: int, heads: int) -
         (PageFormat(page_size=64, scale_format="ue8m0_packed"), 64, 2, 64, 8448, 8192),
         (FLAT, 257, 2, 64, 8448, 8192),
         (FLAT, 64, 3, 64, 8448, 8192),
-        (FLAT, 64, 1, 8, 8448, 8192),
+        (FLAT, 64, 1, 128, 8448, 8192),
         (FLAT, 64, 2, 64, 8448 + 4, 8192),
         (FLAT, 64, 2, 64, 8448, 2**30),
     ],
@@ -65,3 +71,20 @@ def test_what_is_left_to_the_general_kernel(
 def test_what_the_ragged_kernel_takes(fmt: PageFormat, heads: int, row_stride: int, taken: bool) -> None:
     """32, 64 or 128 heads of e4m3fn, and rows whose offsets fit in 32 bits."""
     assert ragged_on_sm90(fmt, heads, row_stride) == taken
+
+
+@pytest.mark.slow
+def test_they_compile_to_fp8_products_and_hardly_spill(tmp_path: Path) -> None:
+    """With the Triton that is installed, though it may not be one that they were run with."""
+    environ = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environ["TRITON_CACHE_DIR"] = str(tmp_path)
+    script = Path(__file__).with_name("compile_sm90.py")
+    done = subprocess.run([sys.executable, str(script)], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == 22
+    assert [line["variant"] for line in lines if not line["fp8"]] == []
+    # With 32 heads of gathered keys some bounds are kept in local memory over an item's loop.
+    spilled = {line["variant"]: line["local"] for line in lines if line["local"]}
+    assert set(spilled) <= {"ragged, 32 heads, clean False", "ragged, 32 heads, clean True"}
+    assert max(spilled.values(), default=0) <= 72

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nsa_caps.archs import Dialect
     from nsa_caps.pages import PageFormat
 
-__all__ = ["Tuning", "has_fp8_dot", "logits_on_sm90", "ragged_on_sm90", "runs_on_sm90", "tuning_for"]
+__all__ = ["Tuning", "has_fp8_dot", "logits_on_sm90", "ragged_on_sm90", "runs_on_sm90", "tuning_for", "tuning_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +95,9 @@ def logits_on_sm90(fmt: PageFormat, batch: int, next_n: int, heads: int, page_st
     It is the faster one wherever it fits: on an H100 0.97 to 1.00 of DeepGEMM's time, the general one 0.98 to 1.17.
     """
     return (
-        next_n * heads in (32, 64, 128)
-        and heads in (16, 32, 64, 128)
+        # The shapes that were run with every release in `_GLUON`.
+        next_n in (1, 2)
+        and heads in (32, 64)
         and batch <= _SM90_BATCH
         and (fmt.page_size, fmt.head_dim, fmt.dialect) == (64, 128, "e4m3fn")
         and fmt.scale_format != "ue8m0_packed"
@@ -115,15 +116,20 @@ def ragged_on_sm90(fmt: PageFormat, heads: int, row_stride: int) -> bool:
 
 @cache
 def tuning_for(device: torch.device, dialect: Dialect, columns: int) -> Tuning:
-    """The entry for a device, a dialect, and this many columns (queries x heads) of the matrix product.
-
-    What was not measured gets four programs a unit, or two where the columns fill the registers. Not measured are all
-    AMD GPUs; they get two stages, Triton's default there.
-    """
+    """The entry for a device, a dialect, and this many columns (queries x heads) of the matrix product."""
     if device.type == "cpu":
         # Triton's interpreter takes codes of NaN for numbers where it multiplies fp8 matrices.
         return Tuning(programs=8, fp8_dot=False, lanes=_NVIDIA_LANES)
-    arch, units = arch_and_units(device)
+    return tuning_of(*arch_and_units(device), dialect, columns)
+
+
+def tuning_of(arch: str, units: int, dialect: Dialect, columns: int) -> Tuning:
+    """The entry for an architecture with so many multiprocessors or compute units.
+
+    What was not measured gets four programs a unit, or two where the columns fill the registers. Not measured are all
+    AMD GPUs; they get two stages, Triton's default there, and what keeps registers from being spilled
+    (`benchmarks/amd_code.py`).
+    """
     fp8_dot = has_fp8_dot(arch, dialect)
     nvidia = arch.startswith("sm_")
     lanes = _NVIDIA_LANES if nvidia else 0
@@ -132,4 +138,8 @@ def tuning_for(device: torch.device, dialect: Dialect, columns: int) -> Tuning:
         if fp8_dot and columns <= most:
             return Tuning(programs=residents * units, fp8_dot=fp8_dot, registers=registers, lanes=lanes)
     programs = (2 if columns > 128 else 4) * units
-    return Tuning(programs=programs, fp8_dot=fp8_dot, stages=3 if nvidia else 2, lanes=lanes)
+    if nvidia:
+        return Tuning(programs=programs, fp8_dot=fp8_dot, lanes=lanes)
+    # RDNA 3 converts to fp16 in 256 registers a thread: up to 212 are spilled with four warps and 64 tokens.
+    block, warps = (32, 8) if arch.startswith("gfx11") else (64, 4)
+    return Tuning(programs=programs, fp8_dot=fp8_dot, stages=2, block=block, warps=warps)
