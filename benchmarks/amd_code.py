@@ -3,7 +3,8 @@
     python benchmarks/amd_code.py [gfx942 ...]
 
 prints a table from the assembly that Triton compiles, on a machine without a GPU: the nearest to a measurement that
-can be had there. As the launcher has them: pages of 64 in the GPU's own dialect, 64 heads, tensors at multiples of 16 bytes.
+can be had there. As the launcher has them: pages of 64 in the GPU's own dialect, 64 heads, tensors at multiples of
+16 bytes.
 """
 
 from __future__ import annotations
