@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import nsa_caps
 from nsa_caps.capabilities.engines import ENGINE_TABLE, ENGINES
 from nsa_caps.capabilities.switches import GRAMMARS, SWITCHES
+from nsa_caps.cli.parser import parsers
 from nsa_caps.policy.engine import decide_for_engine
 from nsa_caps.policy.explain import short_headline
 from nsa_caps.policy.reasons import CODES
@@ -20,6 +21,7 @@ from nsa_caps.policy.rows import ROWS
 from nsa_caps.testing import MACHINES, named_machine
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Iterable, Sequence
 
     from nsa_caps.capabilities.engines import Engine
@@ -99,6 +101,35 @@ def _runnable_on(name: str, folder: Path) -> list[str]:
     return cells
 
 
+def cli() -> str:
+    """Return every command with what it takes, from its parser."""
+    found = parsers()
+    common = _options(found.by_name["snapshot"])
+    parts = [f"## Options of every command\n\n{_table(('option', 'what it does'), common)}"]
+    for name, command in found.by_name.items():
+        own = [option for option in _options(command) if option not in common]
+        usage = command.format_usage().removeprefix("usage: ").strip()
+        told = f"\n{_table(('option', 'what it does'), own)}" if own else ""
+        parts.append(f"## {name}\n\n`{usage}`\n\n{_sentence(str(command.description))}\n{told}")
+    return "\n".join(parts)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _options(command: ArgumentParser) -> list[tuple[str, str]]:
+    # argparse shows its options no other way.
+    actions = [action for action in command._actions if action.dest != "help"]  # noqa: SLF001
+    told = []
+    for action in actions:
+        name = ", ".join(action.option_strings) or action.metavar or action.dest.upper()
+        value = "" if action.nargs == 0 or not action.option_strings else f" {action.metavar or ''}".rstrip()
+        choices = f": {', '.join(map(str, action.choices))}" if action.choices else ""
+        told.append((f"`{name}{value}`", f"{action.help}{choices}"))
+    return told
+
+
 def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
@@ -108,7 +139,7 @@ def main(arguments: list[str]) -> int:
     """Write the tables, or check them; return the exit code."""
     check = arguments == ["--check"]
     stale = []
-    for table in (reasons, rows, switches, grammars, engines, runnable):
+    for table in (reasons, rows, switches, grammars, engines, runnable, cli):
         path = TABLES / f"{table.__name__}.md"
         if check and (not path.exists() or path.read_text(encoding="utf-8") != table()):
             stale.append(str(path))

@@ -164,7 +164,7 @@ def test_what_is_beyond_a_tensor_is_refused() -> None:
     for changes, argument in (
         ({"page_table": table}, "page_table"),
         ({"max_model_len": 19}, "context_lens"),
-        ({"context_lens": torch.tensor([40, 3], dtype=torch.int32), "max_model_len": 40}, "cu_seq_lens"),
+        ({"context_lens": torch.tensor([40, 3], dtype=torch.int32), "max_model_len": 40}, "context_lens"),
     ):
         with pytest.raises(KernelArgumentError, match=argument):
             fake_kernels.logits(**scored(FLAT, **changes))
@@ -292,3 +292,21 @@ def test_the_plugin_in_an_engines_own_suite(pytester: pytest.Pytester) -> None:
 def test_the_machine_factory_needs_no_plugin(tmp_path: Path) -> None:
     """The plugin's fixtures are thin: the same is had without pytest."""
     assert probe(machine(tmp_path / "m", platform="cpu")).platform == "cpu"
+
+
+def test_a_marker_with_a_typing_error_is_one_line(pytester: pytest.Pytester) -> None:
+    """A wrong argument, or a row that there is none of, is a usage error that names the test and the marker."""
+    pytester.makeconftest('pytest_plugins = ["nsa_caps.testing.plugin"]')
+    for arguments, said in (
+        ("row=['portable']", "unexpected keyword argument 'row'"),
+        ("rows=['portible']", "Did you mean"),
+    ):
+        pytester.makepyfile(
+            f"import pytest\n@pytest.mark.nsa_layouts({arguments})\ndef test_it(indexer_layout): pass\n"
+        )
+        result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+        assert result.ret != 0
+        text = result.stdout.str() + result.stderr.str()
+        assert "nsa_layouts: " in text
+        assert said in text
+        assert "Traceback" not in text

@@ -185,10 +185,12 @@ def is_told_at_once(device: torch.device) -> bool:
     return device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def check_gather_range(pages: Tensor, page_table: Tensor, cu_seq_lens: Tensor, fmt: PageFormat) -> None:
+def check_gather_range(
+    pages: Tensor, page_table: Tensor, cu_seq_lens: Tensor, fmt: PageFormat, argument: str = "cu_seq_lens"
+) -> None:
     """Checked mode: that the lengths fit the page table, and the used part of the table the cache.
 
-    Waits for the device, so it cannot be captured in a graph.
+    Waits for the device, so it cannot be captured in a graph. `argument` is what the caller calls its lengths.
 
     Raises:
         KernelArgumentError: naming the first request or entry that is out of range.
@@ -196,11 +198,11 @@ def check_gather_range(pages: Tensor, page_table: Tensor, cu_seq_lens: Tensor, f
     bounds = cu_seq_lens.tolist()
     capacity = page_table.shape[1] * fmt.page_size
     if bounds[0] != 0:
-        raise KernelArgumentError("cu_seq_lens", f"{bounds[0]} as its first entry", "0")
+        raise KernelArgumentError(argument, f"{bounds[0]} as its first entry", "0")
     for request, (start, end) in enumerate(pairwise(bounds)):
         if not 0 <= end - start <= capacity:
             raise KernelArgumentError(
-                "cu_seq_lens",
+                argument,
                 f"a length of {end - start} for request {request}",
                 f"lengths of 0 to {capacity}, which {page_table.shape[1]} pages of {fmt.page_size} hold",
             )

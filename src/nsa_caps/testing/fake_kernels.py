@@ -73,7 +73,7 @@ def logits(
     if longest > max_model_len:
         raise KernelArgumentError("context_lens", f"a length of {longest}", f"at most max_model_len = {max_model_len}")
     ends = torch.nn.functional.pad(context_lens.cumsum(0, dtype=torch.int32), (1, 0))
-    check_gather_range(pages, page_table, ends, fmt)
+    check_gather_range(pages, page_table, ends, fmt, "context_lens")
     return reference_logits.logits(
         q, cache, weights, context_lens, page_table, max_model_len, fmt=fmt, out=out, clean=clean
     )

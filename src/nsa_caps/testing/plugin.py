@@ -43,7 +43,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrise the tests that ask for `indexer_layout` or `nsa_matrix`."""
     if "indexer_layout" in metafunc.fixturenames:
-        layouts = every_layout(**_marked(metafunc, "nsa_layouts", {}))
+        marked = _marked(metafunc, "nsa_layouts", {})
+        try:
+            layouts = every_layout(**marked)
+        except (TypeError, ValueError) as error:
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: nsa_layouts: {error}") from error
         metafunc.parametrize("indexer_layout", layouts, ids=layout_id, indirect=True)
     if "nsa_matrix" in metafunc.fixturenames:
         axes = _marked(metafunc, "nsa_matrix", MATRIX)
