@@ -229,6 +229,9 @@ torch.testing.assert_close(found, expected)
 with pytest.raises(AssertionError):
     deep_gemm.logits(q, cache, weights, lens, table, 150, fmt=fmt, schedule_meta=plan + 1)
 raw = deep_gemm.logits(q, cache, weights, lens, table, 150, fmt=fmt, clean=False)
+kept = torch.full_like(expected, 7.0)
+deep_gemm.logits(q, cache, weights, lens, table, 150, fmt=fmt, clean=False, out=kept)
+assert torch.equal(kept == 7.0, expected.isinf())
 assert torch.equal(raw.isnan(), expected.isinf())
 """
     run(fake_packages.deep_gemm(tmp_path / "site"), _SETUP + code)

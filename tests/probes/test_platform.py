@@ -61,7 +61,16 @@ def test_plain_and_annotated_assignments(tmp_path: Path, text: str, kind: str) -
     assert found(tmp_path)[0] == kind
 
 
-@pytest.mark.parametrize("text", ["", "__version__ = '2.9.1'", "hip = get()", "hip: str"])
+@pytest.mark.parametrize("text", ["hip = get()", "hip = None\nhip = f'7'", "cuda = None\nif 1:\n    cuda = '12.8'"])
+def test_a_build_that_is_no_plain_text_to_the_end_is_unknown(tmp_path: Path, text: str) -> None:
+    """What a call or a branch may have changed is not read as a CPU build."""
+    name = text.partition(" ")[0]
+    path = torch(tmp_path, text)
+    told = f"{name}: not a plain text or None to the end of the file"
+    assert found(tmp_path) == ("unknown", str(path), (told,))
+
+
+@pytest.mark.parametrize("text", ["", "__version__ = '2.9.1'", "hip: str"])
 def test_a_version_file_that_names_no_build(tmp_path: Path, text: str) -> None:
     """A file that names neither hip, cuda nor xpu tells nothing, and is noted."""
     path = torch(tmp_path, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import pad
@@ -53,11 +53,7 @@ def paged_scores(
         q, context_lens = q.reshape(batch * next_n, 1, *q.shape[2:]), context_lens.reshape(-1)
         page_table = page_table.repeat_interleave(next_n, dim=0)
     lengths, table = context_lens.reshape(-1).int().contiguous(), page_table.int().contiguous()
-    kernels: Any = layout
-    scores: Tensor = kernels.logits(
-        q.contiguous(), cache, weights.float().contiguous(), lengths, table, max_len, clean=False
-    )
-    return scores
+    return layout.logits(q.contiguous(), cache, weights.float().contiguous(), lengths, table, max_len, clean=False)
 
 
 def ragged_scores(
@@ -82,8 +78,7 @@ def ragged_scores(
     if missing:
         keys = pad(keys.view(torch.uint8), (0, 0, 0, missing)).view(keys.dtype)
         scales = pad(scales, (0, missing))
-    kernels: Any = layout
-    found: Tensor = kernels.ragged_logits(
+    found = layout.ragged_logits(
         q.contiguous(), keys.contiguous(), scales.reshape(-1), weights.float().contiguous(), starts, ends, clean=False
     )
     return found[:, :count]

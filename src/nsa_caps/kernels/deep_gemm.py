@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nsa_caps.kernels.arguments import KernelArgumentError, fp8_dtype
+from nsa_caps.kernels.errors import MissingKernelError
 from nsa_caps.kernels.logits_arguments import logits_arguments, ragged_arguments
 from nsa_caps.kernels.portable.store_gather import gather, quantise_and_store, store
 
@@ -62,8 +63,8 @@ def logits(
         max_model_len: scores a row.
         fmt: the format of the cache.
         out: float32 ``[batch * next_n, max_model_len]``; filled by a copy, since DeepGEMM allocates its own.
-        clean: write ``-inf`` outside the context. Without it those scores are not initialised, which costs nothing
-            where top-k is told the lengths.
+        clean: write ``-inf`` outside the context. Without it those scores stay as ``out`` has them, or are not
+            initialised without ``out``, which costs nothing where top-k is told the lengths.
         schedule_meta: what ``schedule(context_lens, next_n, fmt)`` gave for these lengths; it is the same for all
             layers of a step, and otherwise made here.
 
@@ -85,11 +86,14 @@ def logits(
     # DeepGEMM launches on the current device, whatever device the tensors are on.
     with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # torch has no types for it
         scores: Tensor = _plain(q, *arguments) if _plain else _with_scale((q, None), *arguments)  # type: ignore[misc]
-    if clean:
-        # DeepGEMM's own argument of this name is refused with a length per query.
-        position = torch.arange(max_model_len, dtype=torch.int32, device=q.device)
-        scores.masked_fill_(position >= limits.view(batch * next_n, 1), -torch.inf)
-    return scores if out is None else out.copy_(scores)
+    if out is None and not clean:
+        return scores
+    # DeepGEMM's own argument of this name is refused with a length per query.
+    position = torch.arange(max_model_len, dtype=torch.int32, device=q.device)
+    outside = position >= limits.view(batch * next_n, 1)
+    if out is None:
+        return scores.masked_fill_(outside, -torch.inf)
+    return out.copy_(torch.where(outside, -torch.inf if clean else out, scores))
 
 
 def ragged_logits(
@@ -114,7 +118,8 @@ def ragged_logits(
         starts: int32 ``[tokens]``, none below 0.
         ends: int32 ``[tokens]``, none above ``total``.
         fmt: the format that the keys were gathered from.
-        clean: write ``-inf`` where a token does not see a key; else those scores are not initialised.
+        clean: write ``-inf`` where a token does not see a key; else those scores stay as ``out`` has them, or are not
+            initialised without ``out``.
         out: float32 ``[tokens, total]``; filled by a copy, since DeepGEMM allocates its own.
 
     Returns:
@@ -123,20 +128,24 @@ def ragged_logits(
     Raises:
         KernelArgumentError: an argument does not fit, or DeepGEMM has no such format. Amounts of heads that it has no
             kernel for raise an error of its own.
-        NotImplementedError: this build of DeepGEMM has no such kernel.
+        MissingKernelError: this build of DeepGEMM has no such kernel.
     """
     _check_format(fmt)
     ragged_arguments(q, keys, scales, weights, starts, ends, out, fmt)
     arguments = ((keys.view(fp8_dtype(fmt)), scales), weights, starts, ends)
     if _ragged is None and _ragged_with_scale is None:
-        raise NotImplementedError(f"deep_gemm at {_deep_gemm.__file__} has no fp8_mqa_logits; need a build that has")
+        raise MissingKernelError(f"deep_gemm at {_deep_gemm.__file__} has no fp8_mqa_logits; need a build that has")
     # As in `logits`.
     with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # as above
         if _ragged is not None:
             scores: Tensor = _ragged(q, *arguments, clean_logits=clean)
         else:
             scores = _ragged_with_scale((q, None), *arguments, clean_logits=clean)  # type: ignore[misc]
-    return scores if out is None else out.copy_(scores)
+    if out is None or clean:
+        return scores if out is None else out.copy_(scores)
+    position = torch.arange(keys.shape[0], dtype=torch.int32, device=q.device)
+    seen = (position >= starts[:, None]) & (position < ends[:, None])
+    return out.copy_(torch.where(seen, scores, out))
 
 
 def schedule(context_lens: Tensor, next_n: int, fmt: PageFormat) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nsa_caps.errors import NsaCapsError
 
-__all__ = ["KernelArgumentError"]
+__all__ = ["KernelArgumentError", "MissingKernelError"]
 
 
 class KernelArgumentError(NsaCapsError, ValueError):
@@ -21,3 +21,7 @@ class KernelArgumentError(NsaCapsError, ValueError):
         self.argument = argument
         self.observed = observed
         self.needed = needed
+
+
+class MissingKernelError(NsaCapsError, NotImplementedError):
+    """The package that a row's kernels come from has no such kernel; the message says which and where."""

@@ -158,7 +158,7 @@ def _version_on_disk(
         path = f"{location}/{name}"
         try:
             text = host.read_text(path)
-            literals = string_literals(parse(text)) if text is not None else {}
+            literals = string_literals(parse(text or "")).values
         except UnreadableError as error:
             notes.append(Note("packages", path, error.why))
             return None, path, True

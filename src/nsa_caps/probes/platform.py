@@ -89,14 +89,19 @@ def _build(host: Host, notes: list[Note]) -> tuple[dict[str, str | None] | None,
     path = location + "/version.py"
     try:
         text = host.read_text(path)
-        literals = string_literals(parse(text)) if text is not None else {}
+        literals = string_literals(parse(text or ""))
     except UnreadableError as error:
         notes.append(Note("platform", path, error.why))
         return None, path
     except SourceError as error:
         notes.append(Note("platform", path, str(error)))
         return None, path
-    if not literals.keys() & {name for name, _ in _BUILDS}:
+    builds = {name for name, _ in _BUILDS}
+    unclear = sorted(builds & literals.unclear)
+    if unclear:
+        notes.append(Note("platform", path, f"{', '.join(unclear)}: not a plain text or None to the end of the file"))
+        return None, path
+    if not literals.values.keys() & builds:
         notes.append(Note("platform", path, "names neither hip, cuda nor xpu"))
         return None, path
-    return literals, path
+    return literals.values, path

@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps.errors import NsaCapsError
 
-__all__ = ["SourceError", "parse", "string_literals"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Literals", "SourceError", "parse", "string_literals"]
 
 # What may follow a backslash, in bytes and in text; a pair of characters that is none; and every comment or literal.
 _ESCAPES = "\n\r\\'\"abfnrtvx01234567"
@@ -59,19 +63,76 @@ def _escaped(literal: re.Match[str]) -> str:
     return prefix + _ESCAPE.sub(lambda escape: escape[0] if escape[1] in known else f"\\{escape[0]}", body)
 
 
-def string_literals(module: ast.Module) -> dict[str, str | None]:
-    """Return the module-level names that a plain string or None is assigned to.
+class Literals(NamedTuple):
+    """The module-level names of a source whose value can be read off it, and those whose cannot.
+
+    Attributes:
+        values: names whose last word is a plain string or None.
+        unclear: names that something else binds, or may: a call, a branch, an import, `del`, `global`.
+    """
+
+    values: dict[str, str | None]
+    unclear: set[str]
+
+
+def string_literals(module: ast.Module) -> Literals:
+    """Return the module-level names that a plain string or None is assigned to, and has the last word of.
 
     torch writes `hip: Optional[str] = "7.0"` (annotated), setuptools-scm `__version__ = version = "0.1.13"` (chained).
     """
-    found: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
+    unclear: set[str] = set()
     for statement in module.body:
-        if isinstance(statement, ast.Assign):
-            targets: list[ast.expr] = statement.targets
-        elif isinstance(statement, ast.AnnAssign):
-            targets = [statement.target]
-        else:
-            continue
-        if isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, (str, type(None))):
-            found.update({target.id: statement.value.value for target in targets if isinstance(target, ast.Name)})
-    return found
+        literal = _literal(statement)
+        for name in _bound(statement):
+            # `import *` brings no name that begins with a line.
+            lost = [each for each in values if name == _ANY or each[0] != "_"] if name in (_ANY, _STAR) else [name]
+            for each in lost:
+                values.pop(each, None)
+            unclear.update(lost)
+        if literal is not None:
+            names, value = literal
+            values.update(dict.fromkeys(names, value))
+            unclear -= names
+    # A function may bind them whenever it is called.
+    later = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
+    return Literals({name: value for name, value in values.items() if name not in later}, unclear | later)
+
+
+# What a statement may bind: any name, or any that `import *` brings.
+_ANY, _STAR = "globals()", "*"
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_OWN_NAMES = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+
+def _literal(statement: ast.stmt) -> tuple[set[str], str | None] | None:
+    """Return the names that a statement gives a plain string or None, and which."""
+    if isinstance(statement, ast.Assign):
+        targets: list[ast.expr] = statement.targets
+    elif isinstance(statement, ast.AnnAssign):
+        targets = [statement.target]
+    else:
+        return None
+    if not isinstance(statement.value, ast.Constant) or not isinstance(statement.value.value, (str, type(None))):
+        return None
+    return {target.id for target in targets if isinstance(target, ast.Name)}, statement.value.value
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    """Return the names that a statement binds or deletes in the module, however deep in its branches."""
+    todo: list[ast.AST] = [statement]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, _SCOPES):
+            yield node.name
+        elif isinstance(node, ast.alias):
+            yield (node.asname or node.name).partition(".")[0]
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, (ast.Store, ast.Del)):
+                yield node.id
+            elif node.id in ("globals", "vars", "locals", "exec"):
+                yield _ANY
+        elif not isinstance(node, _OWN_NAMES) and not (isinstance(node, ast.AnnAssign) and node.value is None):
+            if isinstance(node, ast.ExceptHandler) and node.name:
+                yield node.name
+            todo += ast.iter_child_nodes(node)

@@ -73,18 +73,13 @@ def install(
         gates, found = _find_all(layout, kernels=kernels, model=model, modules=modules)
     except Exception:
         if earlier is not None:
-            replace_all(undo_all_again(undone))
+            undo_all(undone)
             _installed.append(earlier)
         raise
     replaced = replace_all(found)
     _installed.append(_Installation(gates, replaced))
     _log.warning("%s", summary(layout, kernels=kernels))
     return replaced
-
-
-def undo_all_again(undone: tuple[Replacement, ...]) -> list[Replacement]:
-    """Return what puts back what was undone."""
-    return [Replacement(each.owner, each.name, each.after, each.before) for each in reversed(undone)]
 
 
 def _way_to(layout: IndexerLayout, index_kpool: int) -> str:

@@ -55,7 +55,7 @@ def install(
         found = _find_all(layout, modules)
     except Exception:
         if earlier:
-            _installed.append(replace_all(_again(earlier)))
+            _installed.append(undo_all(earlier))
         raise
     _installed.append(replace_all(found))
     better = [each for each in layout.decision.better_rows() if each.out_of_reach is None]
@@ -67,10 +67,6 @@ def install(
 def uninstall() -> tuple[Replacement, ...]:
     """Put back everything that `install` replaced, and return what that was."""
     return undo_all(_installed.pop()) if _installed else ()
-
-
-def _again(undone: tuple[Replacement, ...]) -> list[Replacement]:
-    return [Replacement(each.owner, each.name, each.after, each.before) for each in reversed(undone)]
 
 
 def _find_all(layout: IndexerLayout, modules: Mapping[str, ModuleType] | None) -> list[Replacement]:

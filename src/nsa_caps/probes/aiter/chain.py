@@ -44,7 +44,8 @@ class Chain:
     Attributes:
         modules: every module that is imported, with its file.
         missing: those that are not there, each with who imports it.
-        refusals: `file:line` of statements that may refuse and that history has not had.
+        refusals: file and line of statements that may refuse and that history has not had, with their digest; of a
+            file that is not read: line 0, and why.
         gluon: the gluon package is among them.
     """
 

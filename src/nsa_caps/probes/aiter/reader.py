@@ -128,7 +128,9 @@ def _archs(files: PackageFiles) -> tuple[dict[str, Any], tuple[Event, ...]]:
 
 def _imports(files: PackageFiles, linked: Chain) -> tuple[bool | None, list[tuple[str, str]]]:
     """Return whether every module that `import aiter` runs is there and none of them refuses; None: not known."""
-    lines = [(path, f"line {line}: may refuse the import") for path, line, _ in linked.refusals]
+    lines = [
+        (path, f"line {line}: may refuse the import" if line else problem) for path, line, problem in linked.refusals
+    ]
     for dotted, importer in linked.missing.items():
         if dotted in files.shadowed:
             lines.append((_file(dotted), files.shadowed[dotted]))
