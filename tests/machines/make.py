@@ -13,14 +13,34 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nsa_caps import AotKernel, Capabilities, probe
-from nsa_caps.testing import FakeNvml, machine
+from nsa_caps import ROWS, AotKernel, Capabilities, Decision, Request, decide, probe
+from nsa_caps.capabilities.kept import BoundPackage, KeptVerdict
+from nsa_caps.layout.guarded_row import guarded_row
+from nsa_caps.policy.decision import find_row
+from nsa_caps.policy.engine import decide_for_engine
+from nsa_caps.policy.kept import device_kinds, format_fields
+from nsa_caps.probes.timeout import TimeLimit
+from nsa_caps.selfcheck.check import versions_of
+from nsa_caps.selfcheck.kept import keep, package_files
+from nsa_caps.testing import AOT_FOLDER, GENERATIONS, FakeNvml, machine
+
+if TYPE_CHECKING:
+    from nsa_caps import AiterSource, Host, Reason, Row
+    from nsa_caps.capabilities.kept import Proven
 
 FOLDER = Path(__file__).parent
 # Where a snapshot says that its packages lie, wherever they were.
 SITE = "/usr/lib/python3/site-packages"
+PROOFS = "/var/lib/nsa_caps/proofs"
+# What a kept verdict says, in words.
+TOLD: dict[Proven, str] = {
+    "proven": "store, gather, logits, ragged logits, top 2048 were right",
+    "wrong": "gather: 3 of 8448 bytes differ",
+    "cannot-run": "logits: its process killed by SIGSEGV",
+    "timed-out": "logits: its process did not end within 300 s",
+}
 REAL = "real-"
 
 ASKED = {"SGLANG_USE_AITER": "1"}
@@ -41,8 +61,12 @@ class Entry(NamedTuple):
         described: `machine`'s arguments; `aiter` as (commit, version).
         environ: variables beside them.
         engine: whose switches are read.
-        files: what is written below the machine's `site` and `root` after it was laid out; None: taken away.
+        files: what is written below the machine's `site` and `root` after it was laid out; None: taken away; a Path: a
+            link to it.
         request: what is asked for beyond the default, as `Request` takes it.
+        kept: what came of rows that were run on the machine before, by row.
+        kernels: the engine is asked, with this library's kernels in it or as it is; None: the machine is.
+        third_party: rows that stand before this library's, as those of a plugin do.
     """
 
     answer: str
@@ -51,11 +75,23 @@ class Entry(NamedTuple):
     described: dict[str, Any]
     environ: dict[str, str] = {}  # noqa: RUF012 a NamedTuple's default, which nobody changes
     engine: str = "sglang"
-    files: dict[str, str | None] = {}  # noqa: RUF012 as above
+    files: dict[str, str | Path | None] = {}  # noqa: RUF012 as above
     request: dict[str, Any] = {}  # noqa: RUF012 as above
+    kept: dict[str, Proven] = {}  # noqa: RUF012 as above
+    kernels: bool | None = None
+    third_party: tuple[Row, ...] = ()
+
+    def decide(self, caps: Capabilities) -> Decision:
+        """Return the decision that is asked for, about a machine."""
+        request = Request(**self.request)
+        if self.kernels is not None:
+            return decide_for_engine(caps, request, kernels=self.kernels)
+        return decide(caps, request, (*self.third_party, *ROWS))
 
 
-def mi300x(triton: str | None, commit: str | None, version: str | None = None, **more: Any) -> dict[str, Any]:
+def mi300x(
+    triton: str | None, commit: str | AiterSource | None, version: str | None = None, **more: Any
+) -> dict[str, Any]:
     """Return a machine of eight MI300X."""
     return {"archs": ["gfx942"] * 8, "triton": triton, "aiter": commit, "aiter_version": version, **more}
 
@@ -71,8 +107,10 @@ def nvidia(arch: str, **more: Any) -> dict[str, Any]:
 
 
 IMPLS = "site/deep_gemm/include/deep_gemm/impls"
-WITHOUT_SM120: dict[str, str | None] = {f"{IMPLS}/sm120_fp8_paged_mqa_logits.cuh": None}
-WITHOUT_PAGED: dict[str, str | None] = {f"{IMPLS}/sm{sm}_fp8_paged_mqa_logits.cuh": None for sm in (90, 100, 120)}
+WITHOUT_SM120: dict[str, str | Path | None] = {f"{IMPLS}/sm120_fp8_paged_mqa_logits.cuh": None}
+WITHOUT_PAGED: dict[str, str | Path | None] = {
+    f"{IMPLS}/sm{sm}_fp8_paged_mqa_logits.cuh": None for sm in (90, 100, 120)
+}
 PTXAS = "root/usr/local/cuda/bin/ptxas"
 
 
@@ -87,6 +125,12 @@ def orders(*archs: str, **more: Any) -> dict[str, Any]:
     return nvidia(archs[0], archs=archs, modules={"pynvml": FakeNvml(archs, uuids)}, **more)
 
 
+def without_answer(_: Capabilities, __: Request) -> Reason | None:
+    """Fail when asked, as a requirement does that was written for another release."""
+    raise AttributeError("'Capabilities' object has no attribute 'fabric'")
+
+
+ACME = replace(ROWS[-1], name="acme", summary="a third party's", requirements=(without_answer,))
 NO_NVML = {"pynvml": FakeNvml((), fails="library")}
 TOKEN, TILES, FLAT = "aiter-token.1", "aiter-preshuffle.64", "aiter-flat.64"
 DEEPGEMM, PORTABLE, REFERENCE = "deepgemm.64", "portable.64", "reference.64"
@@ -350,22 +394,81 @@ TABLE: tuple[Entry, ...] = (
         files={"site/triton/__init__.py": ""}),
     Entry(REFERENCE, "h200-triton-of-no-version", "what cannot be compared is not known",
         nvidia("sm_90", triton="unknown", triton_distributions={})),
+    # aiter's sources that no release has
+    Entry(TOKEN, "mi300x-gluon-cut-out-by-the-image", "SGLang's rocm720 images: sed '459 s/if.*:/if False:/'",
+        mi300x("3.6.0", replace(GENERATIONS["a8eb62f5"], wrapper="plain"), "0.1.11"), ASKED),
+    Entry(PORTABLE, "mi300x-triton-3.5.1-aiter-d863d2f8", "its launches lack one argument: Triton 3.5 counts them",
+        mi300x("3.5.1", replace(GENERATIONS["a6bb4993"], launches_short=("base", "preshuffle"))), ASKED),
+    Entry(PORTABLE, "mi300x-aiter-with-a-kernel-of-its-own", "a body that nobody compiled is not known to be right",
+        mi300x("3.6.0", replace(GENERATIONS["a6bb4993"], compiled=()), "0.1.13"), ASKED),
+    Entry(TILES, "mi300x-aiter-with-a-kernel-of-its-own-proven", "and a proof on the device settles it",
+        mi300x("3.6.0", replace(GENERATIONS["a6bb4993"], compiled=()), "0.1.13"), ASKED,
+        kept={"aiter-preshuffle": "proven"}),
+    Entry(PORTABLE, "mi300x-aot-bundle-behind-a-loop-of-links", "what cannot be read may hold the kernel or not",
+        mi300x("3.3.1", "a8eb62f5", "0.1.11"), {**ASKED, AOT: "1"}, files={f"site/{AOT_FOLDER}": Path("aot")}),
+    Entry(PORTABLE, "mi300x-sglang-0.5.15-aiter-0.1.13", "sglang#28757: clean_logits, which aiter has since #3226",
+        mi300x("3.6.0", "a6bb4993", "0.1.13", engines={"sglang": "0.5.15"}), ASKED),
+    Entry(TILES, "mi300x-sglang-0.5.15-aiter-0.1.15", "aiter#3226 takes it",
+        mi300x("3.6.0", "3b2e6f48", "0.1.15", engines={"sglang": "0.5.15"}), ASKED),
+    # What ran on the machine before
+    Entry(PORTABLE, "h200-deepgemm-known-wrong", "what was seen to be wrong here is not taken again",
+        nvidia("sm_90"), kept={"deepgemm": "wrong"}),
+    Entry(TOKEN, "mi300x-tiles-hang", "MI300A hangs: a row that did not end is not tried by the engine",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), ASKED, kept={"aiter-preshuffle": "timed-out"}),
+    Entry(PORTABLE, "mi300x-no-kernel-of-aiter-runs", "builds carry no code for the GPU",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), ASKED,
+        kept={"aiter-preshuffle": "cannot-run", "aiter-token": "cannot-run"}),
+    Entry(PORTABLE, "a-gpu-that-nobody-knows-proven", "sm_130 costs one proof, and not the fallback",
+        nvidia("sm_130", triton="3.9.0"), kept={"portable": "proven"}),
+    # What an engine can run there, and what a third party brings
+    Entry("none", "l40s-vllm-0.33-as-it-is", "vllm#38476: vLLM has DeepGEMM alone on CUDA",
+        nvidia("sm_89", engines={"vllm": "0.33.0"}), engine="vllm", kernels=False),
+    Entry(PORTABLE, "l40s-vllm-0.33-with-these-kernels", "vllm#40928, vllm#41827: with them it runs",
+        nvidia("sm_89", engines={"vllm": "0.33.0"}), engine="vllm", kernels=True),
+    Entry("none", "mi250x-sglang-as-it-is", "gfx90a has no aiter kernel, and SGLang no other on ROCm",
+        amd("gfx90a", "3.6.0", "a6bb4993", "0.1.13"), ASKED, kernels=False),
+    Entry(DEEPGEMM, "h200-beside-a-row-that-raises", "a third party's row that fails is out, and ours go on",
+        nvidia("sm_90"), third_party=(guarded_row(ACME, "acme: acme:row", TimeLimit()),)),
 )  # fmt: skip
+
+
+ENTRIES = {f"{entry.answer}--{entry.name}.json": entry for entry in TABLE}
 
 
 def snapshot(entry: Entry) -> Capabilities:
     """Return what is found on an entry's machine, wherever it is laid out."""
     with tempfile.TemporaryDirectory() as folder:
-        host = machine(Path(folder) / "m", environ=entry.environ, **entry.described)
+        environ = {**entry.environ, **({"NSA_CAPS_PROOFS": f"{folder}/proofs"} if entry.kept else {})}
+        host = machine(Path(folder) / "m", environ=environ, **entry.described)
         for name, text in entry.files.items():
             path = Path(folder) / "m" / name
             if text is None:
                 path.unlink()
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            if isinstance(text, Path):
+                path.symlink_to(text)
+            else:
+                path.write_text(text, encoding="utf-8")
+        for row, verdict in entry.kept.items():
+            keep_verdict(host, probe(host, engine=entry.engine), row, verdict)
         caps = probe(host, engine=entry.engine)
-        return moved(caps, {host.search_path[0]: SITE, host.root: ""})
+        return moved(caps, {host.search_path[0]: SITE, host.root: "", f"{folder}/proofs": PROOFS})
+
+
+def keep_verdict(host: Host, caps: Capabilities, name: str, verdict: Proven) -> None:
+    """Write the file that `nsa-caps prove` would have left for a row on the machine's kind of device."""
+    row, (kind,) = find_row(name), device_kinds(caps)
+    fmt = decide(caps).verdict(name).format
+    if fmt is None:
+        raise ValueError(f"{name} has no page format on this machine, so it cannot have been run there")
+    versions = versions_of(caps, row)
+    found = KeptVerdict(
+        row=name, verdict=verdict, format=format_fields(fmt), heads=64, device=kind, driver=caps.driver,
+        packages=tuple(BoundPackage(each, versions.get(each)) for each in row.bound_packages),
+        variables=(), told=TOLD[verdict], made="2026-11-25", limit=300.0,
+    )  # fmt: skip
+    keep(host, found, package_files(host, {"torch": ["version.py"]}), {})
 
 
 def moved(caps: Capabilities, folders: dict[str, str]) -> Capabilities:

@@ -75,7 +75,7 @@ CODES: Mapping[str, str] = MappingProxyType({
     "deepgemm.arch": "the installed DeepGEMM has no kernel for this GPU",
     "deepgemm.lacks": "a package that DeepGEMM imports is not installed",
     "deepgemm.cuda": "the installed DeepGEMM is built for another CUDA than torch",
-    "deepgemm.toolkit": "there is no CUDA toolkit where DeepGEMM looks for one",
+    "deepgemm.toolkit": "no CUDA toolkit was found where DeepGEMM looks for one",
     "deepgemm.nvcc": "the nvcc that DeepGEMM finds is too old",
 })  # fmt: skip
 

@@ -46,7 +46,17 @@ def installed(caps: Capabilities, _: Request) -> Reason | None:
             source=package.location,
             changes=_install(caps),
         )
-    if files is None or files.kernels is None:
+    if files is None:
+        again = Change("advice", "take the snapshot again, with this release: older ones tell nothing of these files")
+        return Reason(
+            "deepgemm.unknown",
+            "unknown",
+            observed="nothing was read of its files",
+            required="its headers, its extension and its imports",
+            source=package.location,
+            changes=(again,),
+        )
+    if files.kernels is None:
         return Reason(
             "deepgemm.unknown",
             "unknown",
