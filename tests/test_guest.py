@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from nsa_caps.testing import lay_out_packages
+from tests.processes import uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ def run(site: Path) -> Run:
         path = os.pathsep.join((str(site), str(SOURCES)))
         done = subprocess.run(
             [sys.executable, "-W", "ignore::DeprecationWarning", "-c", START + code],
-            env={**os.environ, "PYTHONPATH": path, **environ},
+            env={**uncounted(), "PYTHONPATH": path, **environ},
             capture_output=True,
             text=True,
             check=False,

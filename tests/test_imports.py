@@ -17,6 +17,7 @@ import pytest
 from nsa_caps import AotKernel
 from nsa_caps.testing import lay_out_packages
 from tests.house import PACKAGE, CircleError, arrows, floors, imports, module_name, package_of
+from tests.processes import uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -86,9 +87,7 @@ def watch(folder: Path, body: str, *, site: Path | None = None, options: Iterabl
     place = folder / "seen"
     code = HOOK.replace("{body}", body).replace("{place!r}", repr(str(place)))
     path = os.pathsep.join(str(entry) for entry in (site, SOURCES) if entry)
-    environ = {**os.environ, "PYTHONPATH": path, "SGLANG_USE_AITER": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    for variable in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
-        environ.pop(variable, None)
+    environ = {**uncounted(), "PYTHONPATH": path, "SGLANG_USE_AITER": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, *options, "-c", code], env=environ, capture_output=True, text=True, check=False, cwd=folder
     )

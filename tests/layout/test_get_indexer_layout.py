@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from nsa_caps.testing import lay_out_packages
+from tests.processes import uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ def run(tmp_path: Path) -> Run:
         done = subprocess.run(
             # Forking with threads is what is tested; Python 3.12 warns of it.
             [sys.executable, "-W", "ignore::DeprecationWarning", "-c", START + code],
-            env={**os.environ, "PYTHONPATH": path, **environ},
+            env={**uncounted(), "PYTHONPATH": path, **environ},
             capture_output=True,
             text=True,
             check=False,
