@@ -231,7 +231,7 @@ def test_ranks_that_died_or_hang_are_named_by_the_others(tmp_path: Path) -> None
     assert told[1] == {}
 
 
-@pytest.mark.parametrize("ranks", [2, 8])
+@pytest.mark.parametrize("ranks", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_few_and_many_ranks(tmp_path: Path, ranks: int) -> None:
     """With two ranks as with eight the last one's old Triton is seen by all."""
     modes = {mode: [mode] * ranks for mode in ("strict", "common")}

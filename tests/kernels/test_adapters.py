@@ -72,16 +72,21 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def fails(run: Run, packages: Path, module: str) -> str:
-    """Import an adapter, which must fail, and return the last line of what is told."""
+def failures(run: Run, module: str, *sites: Path) -> list[str]:
+    """Import an adapter from each of the folders, which must fail, and return the last line of what is told of each."""
     code = f"""
-import importlib, traceback
-try:
-    importlib.import_module("nsa_caps.kernels.{module}")
-except Exception:
-    print(traceback.format_exc())
+import importlib, sys, traceback
+for site in {[str(site) for site in sites]}:
+    for name in [name for name in sys.modules if name.startswith(("aiter", "deep_gemm", "nsa_caps.kernels.{module}"))]:
+        del sys.modules[name]
+    sys.path[0] = site
+    importlib.invalidate_caches()
+    try:
+        importlib.import_module("nsa_caps.kernels.{module}")
+    except Exception:
+        print(traceback.format_exc().strip().splitlines()[-1])
 """
-    return run(packages, code).strip().splitlines()[-1]
+    return run(sites[0], code).splitlines()
 
 
 def test_the_portable_row_proves_itself(device: str) -> None:
@@ -95,10 +100,10 @@ def test_the_portable_row_proves_itself(device: str) -> None:
     ("fmt", "preshuffle", "logits"),
     [
         ("page_size=64, order='tiles', dialect='e4m3fnuz'", True, NEW_LOGITS),
-        ("page_size=128, order='tiles', scale_format='ue8m0'", True, NEW_LOGITS),
-        ("page_size=64", False, OLD_LOGITS),
         ("page_size=1, dialect='e4m3fnuz'", False, OLD_LOGITS),
-        ("page_size=1, row_stride=144", True, NEW_LOGITS),
+        pytest.param("page_size=128, order='tiles', scale_format='ue8m0'", True, NEW_LOGITS, marks=pytest.mark.slow),
+        pytest.param("page_size=64", False, OLD_LOGITS, marks=pytest.mark.slow),
+        pytest.param("page_size=1, row_stride=144", True, NEW_LOGITS, marks=pytest.mark.slow),
     ],
 )
 def test_aiter_proves_itself(run: Run, tmp_path: Path, fmt: str, preshuffle: bool, logits: str) -> None:
@@ -209,7 +214,9 @@ with pytest.raises(KernelArgumentError, match="slots: got slot 320"):
     run(fake_packages.aiter(tmp_path / "site"), _SETUP + code)
 
 
-@pytest.mark.parametrize(("plain", "with_scale"), [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("plain", "with_scale"), [(True, False), (False, True), pytest.param(True, True, marks=pytest.mark.slow)]
+)
 def test_deep_gemm_proves_itself(run: Run, tmp_path: Path, plain: bool, with_scale: bool) -> None:
     """With the symbols of older releases, of newer ones, and of those that have both."""
     packages = fake_packages.deep_gemm(tmp_path / "site", plain=plain, with_scale=with_scale)
@@ -251,21 +258,24 @@ for name, value in (("order", "tiles"), ("dialect", "e4m3fnuz"), ("scale_format"
 def test_a_failed_import_surfaces_with_its_cause(run: Run, tmp_path: Path) -> None:
     """Whatever the package raises, and not a search for it elsewhere."""
     gate = {"aiter/ops/cache.py": "", "aiter/__init__.py": "raise RuntimeError('needs Triton >= 3.6.0')"}
-    assert fails(run, lay_out(tmp_path / "gate", gate), "aiter") == "RuntimeError: needs Triton >= 3.6.0"
+    needs = lay_out(fake_packages.aiter(tmp_path / "needs", logits=OLD_LOGITS), {NEW_LOGITS: "import flydsl"})
+    nowhere = {"aiter/ops/cache.py": _cache_names(), "aiter/ops/triton/none.py": ""}
+    without = {"aiter/ops/cache.py": "", NEW_LOGITS: ""}
+    told = failures(
+        run, "aiter", lay_out(tmp_path / "gate", gate), needs,
+        lay_out(tmp_path / "nowhere", nowhere), lay_out(tmp_path / "without", without),
+    )  # fmt: skip
+    assert told[:3] == [
+        "RuntimeError: needs Triton >= 3.6.0",
+        "ModuleNotFoundError: No module named 'flydsl'",
+        "ModuleNotFoundError: No module named 'aiter.ops.triton.pa_mqa_logits'",
+    ]
+    assert "has no attribute 'cp_gather_indexer_k_quant_cache'" in told[3]
 
-    old = fake_packages.aiter(tmp_path / "needs", logits=OLD_LOGITS)
-    needs = lay_out(old, {NEW_LOGITS: "import flydsl"})
-    assert fails(run, needs, "aiter") == "ModuleNotFoundError: No module named 'flydsl'"
-
-    nowhere = lay_out(tmp_path / "nowhere", {"aiter/ops/cache.py": _cache_names(), "aiter/ops/triton/none.py": ""})
-    assert fails(run, nowhere, "aiter") == "ModuleNotFoundError: No module named 'aiter.ops.triton.pa_mqa_logits'"
-
-    without = lay_out(tmp_path / "without", {"aiter/ops/cache.py": "", NEW_LOGITS: ""})
-    assert "has no attribute 'cp_gather_indexer_k_quant_cache'" in fails(run, without, "aiter")
-
-    assert fails(run, tmp_path, "deep_gemm") == "ModuleNotFoundError: No module named 'deep_gemm'"
     bare = fake_packages.deep_gemm(tmp_path / "bare", plain=False, with_scale=False)
-    assert "has neither fp8_paged_mqa_logits nor fp8_fp4_paged_mqa_logits" in fails(run, bare, "deep_gemm")
+    absent, incomplete = failures(run, "deep_gemm", tmp_path, bare)
+    assert absent == "ModuleNotFoundError: No module named 'deep_gemm'"
+    assert "has neither fp8_paged_mqa_logits nor fp8_fp4_paged_mqa_logits" in incomplete
 
 
 def _cache_names() -> str:

@@ -81,7 +81,11 @@ def assert_same_bytes(fmt: PageFormat, batch: Batch) -> None:
         assert all(map(torch.equal, bits(outs[0]), bits(outs[1])))
 
 
-@pytest.mark.parametrize("fmt", FORMATS + UNUSUAL_FORMATS, ids=str)
+@pytest.mark.parametrize(
+    "fmt",
+    [*(pytest.param(fmt, marks=pytest.mark.slow) if fmt.page_size > 64 else fmt for fmt in FORMATS), *UNUSUAL_FORMATS],
+    ids=str,
+)
 def test_every_format_stores_and_gathers_as_the_reference_does(fmt: PageFormat, make_batch: MakeBatch) -> None:
     """Over requests of no token, one, a page, a page and a part, with skipped slots and rows beyond the last."""
     assert_same_bytes(fmt, make_batch([0, 1, 33, 0, fmt.page_size, fmt.page_size + 7, 0], fmt.page_size))
