@@ -63,7 +63,7 @@ class Code(NamedTuple):
 
 
 def kernels(target: str) -> dict[str, tuple[Any, dict[str, Any], dict[str, str]]]:
-    """Every kernel with its constants and options, and the types that differ from ``TENSORS``."""
+    """Every kernel with its constants and options, and the types that differ from `TENSORS`."""
     dialect = dialect_of(target)
     fnuz = {"FNUZ": dialect == "e4m3fnuz"}
     tuning = tuning_of(target, 1, dialect, 128)

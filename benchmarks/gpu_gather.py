@@ -89,7 +89,7 @@ class Batch:
         )
 
     def gather(self, kernels: object = portable, out: tuple[Tensor, Tensor] | None = None) -> None:
-        """Gather into ``out``, or into the batch's own."""
+        """Gather into `out`, or into the batch's own."""
         kernels.gather(  # type: ignore[attr-defined]
             self.cache,
             self.page_table,
@@ -171,7 +171,7 @@ def median_time(call: Callable[[], object], flush: Tensor, count: int = CALLS) -
 
 
 def medians(calls: Mapping[str, Callable[[], object]], flush: Tensor) -> dict[str, float]:
-    """``median_time`` of each call over rounds in which they take turns."""
+    """`median_time` of each call over rounds in which they take turns."""
     rounds = [{name: median_time(call, flush) for name, call in calls.items()} for _ in range(ROUNDS)]
     return {name: statistics.median(times[name] for times in rounds) for name in calls}
 

@@ -69,7 +69,7 @@ class Batch:
     def make(
         cls, fmt: PageFormat, cache: Tensor, page_table: Tensor, lengths: Tensor, width: int, heads: int, next_n: int
     ) -> Batch:
-        """Random queries; ``width`` scores a row."""
+        """Random queries; `width` scores a row."""
         batch = len(lengths)
         q = torch.randn(batch, next_n, heads, fmt.head_dim, device="cuda").to(fp8_dtype(fmt))
         weights = torch.randn(batch * next_n, heads, device="cuda")
@@ -84,7 +84,7 @@ class Batch:
         *,
         clean: bool = True,
     ) -> Tensor:
-        """Score into ``out``, or into the batch's own."""
+        """Score into `out`, or into the batch's own."""
         out = self.out if out is None else out
         arguments = (self.q, self.cache, self.weights, self.context_lens, self.page_table, out.shape[1])
         scores: Tensor = kernels.logits(*arguments, fmt=fmt or self.fmt, out=out, clean=clean)
@@ -92,7 +92,7 @@ class Batch:
 
 
 def random_cache(fmt: PageFormat, pages: int, keys: Callable[[int], Tensor], scales: Callable[[int], Tensor]) -> Tensor:
-    """Pages of these keys ``[tokens, head_dim]`` and scales ``[tokens]``, made piece by piece."""
+    """Pages of these keys `[tokens, head_dim]` and scales `[tokens]`, made piece by piece."""
     cache = torch.randint(0, 256, (pages, fmt.page_bytes), dtype=torch.uint8, device="cuda")
     key_bytes, scale_bytes = byte_offsets(fmt, "cuda")
     for first in range(0, pages, 8192):

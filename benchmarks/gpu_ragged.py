@@ -51,7 +51,7 @@ class Prompt(NamedTuple):
 
 
 def causal(fmt: PageFormat, tokens: int, total: int, heads: int) -> Prompt:
-    """The last ``tokens`` queries of a context of ``total``, normal data."""
+    """The last `tokens` queries of a context of `total`, normal data."""
     dtype = fp8_dtype(fmt)
     return Prompt(
         torch.randn(tokens, heads, fmt.head_dim, device="cuda").to(dtype),

@@ -21,6 +21,8 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "tables"]
 nitpicky = False
+# Single backticks in docstrings are code, as they are in Markdown.
+default_role = "code"
 # Types stand in the signature, once, and a default is written as its source has it: `ROWS` is 4,000 characters.
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

@@ -90,7 +90,7 @@ PAGES = torch.tensor([[4, 5, 6, 7, 12, 13, 14, 15]], dtype=torch.int32)
     [(1, 1, TOKENS), (64, 1, PAGES), (16, 1, PAGES), (64, 4, torch.tensor([[1, 3]]))],
 )
 def test_the_getter_follows_the_page_size(page_size: int, index_kpool: int, expected: torch.Tensor) -> None:
-    """SGLang's ``get_page_table_64`` gives pages of whatever size is physical; pooling is added here."""
+    """SGLang's `get_page_table_64` gives pages of whatever size is physical; pooling is added here."""
     engine = metadata(page_table_1=TOKENS, page_table_64=PAGES)
     found = from_metadata(engine, page_size, index_kpool)
     assert found.tolist() == expected.tolist()
@@ -103,6 +103,6 @@ def test_missing_getters_are_named() -> None:
 
 
 def test_a_getter_without_a_table_is_named() -> None:
-    """SGLang drops the token table for some decode graphs (``dsa_drop_wide_page_table``): None is told, not divided."""
+    """SGLang drops the token table for some decode graphs (`dsa_drop_wide_page_table`): None is told, not divided."""
     with pytest.raises(PageTableError, match=r"^SimpleNamespace.get_page_table_1\(\): got NoneType"):
         from_metadata(metadata(page_table_1=None), 1)

@@ -37,7 +37,7 @@ def page_formats(draw: st.DrawFn) -> PageFormat:
 
 
 def key_places(fmt: PageFormat) -> np.ndarray:
-    """Byte of each [slot, dim], by laying the page out whole and turning it around: the oracle of ``key_offset``."""
+    """Byte of each [slot, dim], by laying the page out whole and turning it around: the oracle of `key_offset`."""
     page = np.arange(fmt.page_size * fmt.head_dim)
     if fmt.order == "flat":
         return page.reshape(fmt.page_size, fmt.head_dim)
@@ -47,7 +47,7 @@ def key_places(fmt: PageFormat) -> np.ndarray:
 
 @given(page_formats())
 def test_key_offsets_are_those_of_the_page_laid_out_whole(fmt: PageFormat) -> None:
-    """``key_offset`` agrees with numpy's transposition of the tiles, for every slot and element."""
+    """`key_offset` agrees with numpy's transposition of the tiles, for every slot and element."""
     found = [[fmt.key_offset(slot, dim) for dim in range(fmt.head_dim)] for slot in range(fmt.page_size)]
     np.testing.assert_array_equal(found, key_places(fmt))
 
@@ -104,7 +104,7 @@ def test_the_largest_number_of_a_dialect(dialect: Dialect, largest: float) -> No
 
 @given(page_formats(), page_formats())
 def test_formats_share_a_fingerprint_only_if_they_are_the_same(left: PageFormat, right: PageFormat) -> None:
-    """Digest, fingerprint, equality and ``difference`` agree on whether two formats are one."""
+    """Digest, fingerprint, equality and `difference` agree on whether two formats are one."""
     same = left == right
     assert (left.digest == right.digest) is same
     assert (left.fingerprint == right.fingerprint) is same
@@ -119,7 +119,7 @@ def test_the_fingerprint_is_the_same_in_every_process_and_release() -> None:
 
 @given(page_formats())
 def test_formats_survive_json(fmt: PageFormat) -> None:
-    """``from_dict`` takes back what ``to_dict`` wrote, through JSON text."""
+    """`from_dict` takes back what `to_dict` wrote, through JSON text."""
     assert PageFormat.from_dict(json.loads(json.dumps(fmt.to_dict()))) == fmt
 
 
@@ -229,6 +229,6 @@ def test_records_without_a_field_are_refused() -> None:
 
 
 def test_a_replaced_format_is_checked_again() -> None:
-    """``dataclasses.replace`` goes through the same checks, with the row stride that was filled in."""
+    """`dataclasses.replace` goes through the same checks, with the row stride that was filled in."""
     with pytest.raises(PageFormatError, match="row_stride"):
         replace(PageFormat(page_size=64), head_dim=256, quant_block_size=256)

@@ -33,17 +33,17 @@ def from_token_table(token_table: Tensor, page_size: int, index_kpool: int = 1) 
     Runs on the table's device, waits for nothing and can be captured in a graph. Pages must lie whole in the token
     table: the slots of one page follow each other and begin at a multiple of it, as engines allocate them.
 
-    With pooling, ``index_kpool`` tokens share one index state, so that a page of ``page_size`` states stands for
-    ``page_size * index_kpool`` tokens (GLM-5.3). A table of pages is pooled by the same rule with ``page_size=1``.
+    With pooling, `index_kpool` tokens share one index state, so that a page of `page_size` states stands for
+    `page_size * index_kpool` tokens (GLM-5.3). A table of pages is pooled by the same rule with `page_size=1`.
 
     Args:
-        token_table: int32 or int64 ``[batch, max_len]``; columns beyond a request's length may hold anything,
+        token_table: int32 or int64 `[batch, max_len]`; columns beyond a request's length may hold anything,
             negative padding stays negative.
         page_size: index states a page.
         index_kpool: tokens that share one index state.
 
     Returns:
-        int32 ``[batch, ceil(max_len / (page_size * index_kpool))]``; the table itself, if there is nothing to do.
+        int32 `[batch, ceil(max_len / (page_size * index_kpool))]`; the table itself, if there is nothing to do.
 
     Raises:
         PageTableError: the table is no such tensor, or a size is not a whole number of at least 1.
@@ -63,16 +63,16 @@ def from_token_table(token_table: Tensor, page_size: int, index_kpool: int = 1) 
 def from_metadata(metadata: object, page_size: int, index_kpool: int = 1) -> Tensor:
     """The page table that an engine's attention metadata holds for this page size.
 
-    SGLang's getters: ``get_page_table_1`` gives token slots; ``get_page_table_64`` gives pages of the *physical*
-    size, whatever that is (its ``DSAMetadata.real_page_table``), which it does not pool: that is done here.
+    SGLang's getters: `get_page_table_1` gives token slots; `get_page_table_64` gives pages of the *physical*
+    size, whatever that is (its `DSAMetadata.real_page_table`), which it does not pool: that is done here.
 
     Args:
-        metadata: an object with those getters, such as SGLang's ``BaseIndexerMetadata``.
+        metadata: an object with those getters, such as SGLang's `BaseIndexerMetadata`.
         page_size: index states a page.
         index_kpool: tokens that share one index state.
 
     Returns:
-        int32 ``[batch, max_pages]``.
+        int32 `[batch, max_pages]`.
 
     Raises:
         PageTableError: the metadata has no such getter, or it gave no table.

@@ -61,18 +61,18 @@ class PageFormat:
     """What every byte of a page of index keys means.
 
     A page is block-planar: all keys, then all scales, then the padding if rows are padded. Engines view it as
-    ``[pages, P, row_stride]``, but no token's key and scale ever lie side by side, except in pages of one token.
+    `[pages, P, row_stride]`, but no token's key and scale ever lie side by side, except in pages of one token.
 
     Attributes:
         page_size: tokens a page.
-        order: ``"flat"`` keeps each token's key whole; ``"tiles"`` cuts keys into 16x16 tiles (aiter's *preshuffle*).
+        order: `"flat"` keeps each token's key whole; `"tiles"` cuts keys into 16x16 tiles (aiter's *preshuffle*).
         head_dim: fp8 elements a key.
         quant_block_size: elements that share one scale.
-        dialect: the fp8 encoding: ``"e4m3fnuz"`` on gfx94x, ``"e4m3fn"`` elsewhere.
-        scale_format: ``"fp32"``; ``"ue8m0"``, rounded up to a power of two and stored as fp32; ``"ue8m0_packed"``,
+        dialect: the fp8 encoding: `"e4m3fnuz"` on gfx94x, `"e4m3fn"` elsewhere.
+        scale_format: `"fp32"`; `"ue8m0"`, rounded up to a power of two and stored as fp32; `"ue8m0_packed"`,
             the biased exponent alone, written four times into the place of the fp32 (sm_100).
         row_stride: bytes that a token takes of its page's size. 0 stands for no padding, which is 132 at the usual
-            128 + 4. ROCm/ATOM rounds it up to 144; the kernels that read its cache (aiter's ``cache_kernels.cu``)
+            128 + 4. ROCm/ATOM rounds it up to 144; the kernels that read its cache (aiter's `cache_kernels.cu`)
             take the stride for the page's size alone, so that the padding lies together at the end of the page.
         rotated: keys are rotated by a Hadamard matrix before they are quantised, and queries must be too. Some engines'
             kernels do and some do not, on one and the same model.
@@ -160,7 +160,7 @@ class PageFormat:
         return FP8_MAX[self.dialect]
 
     def key_offset(self, slot: int, dim: int) -> int:
-        """Byte of element ``dim`` of the key in ``slot``, counted from the page's start.
+        """Byte of element `dim` of the key in `slot`, counted from the page's start.
 
         Raises:
             PageFormatError: the page has no such slot or the key no such element.
@@ -174,7 +174,7 @@ class PageFormat:
         return group * TILE * self.head_dim + tile * TILE * TILE + row * TILE + column
 
     def scale_offset(self, slot: int, block: int = 0) -> int:
-        """First byte of the scale of quantisation block ``block`` in ``slot``, counted from the page's start.
+        """First byte of the scale of quantisation block `block` in `slot`, counted from the page's start.
 
         The order of the keys does not move the scales.
 
@@ -202,16 +202,16 @@ class PageFormat:
 
     @property
     def fingerprint(self) -> str:
-        """The first 16 hexadecimal digits of ``digest``, for people, logs and file names."""
+        """The first 16 hexadecimal digits of `digest`, for people, logs and file names."""
         return self.digest.hex()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON can carry them; ``from_dict`` takes them back."""
+        """The fields by name, as JSON can carry them; `from_dict` takes them back."""
         return {name: getattr(self, name) for name in field_names(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PageFormat:
-        """The format that ``to_dict`` wrote.
+        """The format that `to_dict` wrote.
 
         Raises:
             PageFormatError: a field is missing, unknown, or wrong.
@@ -228,7 +228,7 @@ class FormatDifference:
     """One field in which two formats disagree.
 
     Attributes:
-        field: its name in ``PageFormat``.
+        field: its name in `PageFormat`.
         left: the value in the first format.
         right: the value in the second.
         effect: what happens to one that reads pages of the other.

@@ -1,10 +1,10 @@
-"""Compile every portable kernel for the targets named; run by ``test_portable_compiles.py``, as a process of its own.
+"""Compile every portable kernel for the targets named; run by `test_portable_compiles.py`, as a process of its own.
 
 Compiling needs no GPU, but not the interpreter either, which the other kernel tests ask for in their process.
 
     python compile_portable.py gfx942 sm_90
 
-prints one JSON object a kernel, variant and target: ``{"kernel": ..., "variant": ..., "target": ..., "error": null}``.
+prints one JSON object a kernel, variant and target: `{"kernel": ..., "variant": ..., "target": ..., "error": null}`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def gpu_target(name: str) -> GPUTarget:
 
 
 def variants(target: str) -> list[tuple[Any, str, dict[str, Any], dict[str, str]]]:
-    """Kernel, variant, constants, and the types that differ from ``POINTERS``."""
+    """Kernel, variant, constants, and the types that differ from `POINTERS`."""
     found: list[tuple[Any, str, dict[str, Any], dict[str, str]]] = []
     for name, pages in PAGES.items():
         shape = pages | {"WORDS": 32, "BLOCK": 32}

@@ -1,6 +1,6 @@
-"""Compile the kernels for Hopper; run by ``test_sm90.py``, as a process of its own without Triton's interpreter.
+"""Compile the kernels for Hopper; run by `test_sm90.py`, as a process of its own without Triton's interpreter.
 
-prints one JSON object a variant: ``{"variant": ..., "local": bytes of local memory a thread, "fp8": products of fp8}``.
+prints one JSON object a variant: `{"variant": ..., "local": bytes of local memory a thread, "fp8": products of fp8}`.
 """
 
 # What layouts launch with is private to the launcher.

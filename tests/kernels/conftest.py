@@ -29,9 +29,9 @@ class Batch:
     """Requests in shuffled pages, and where each of their tokens lies.
 
     Attributes:
-        page_table: int32 ``[batch, max_pages]``; entries beyond a request's length name no page of the cache.
-        cu_seq_lens: int32 ``[batch + 1]``.
-        slots: int64 ``[tokens]``.
+        page_table: int32 `[batch, max_pages]`; entries beyond a request's length name no page of the cache.
+        cu_seq_lens: int32 `[batch + 1]`.
+        slots: int64 `[tokens]`.
         pages: pages that a cache for them has.
     """
 

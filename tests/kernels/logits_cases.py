@@ -21,7 +21,7 @@ class Case:
 
     Attributes:
         arguments: q, cache, weights, context_lens, page_table, max_model_len.
-        expected: float64 ``[batch * next_n, max_model_len]``.
+        expected: float64 `[batch * next_n, max_model_len]`.
     """
 
     fmt: PageFormat
@@ -77,7 +77,7 @@ def make_case(
 
 
 def assert_scores(case: Case, found: torch.Tensor, tolerance: float = 1e-5) -> None:
-    """``-inf`` exactly where expected, and the rest within rounding of it."""
+    """`-inf` exactly where expected, and the rest within rounding of it."""
     found = found.double().cpu()
     seen = case.expected > -torch.inf
     assert torch.equal(found == -torch.inf, ~seen)

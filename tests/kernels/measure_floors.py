@@ -1,12 +1,12 @@
-"""Measure from which Triton on this library's kernels compile for each GPU, and write ``floors.json`` beside this file.
+"""Measure from which Triton on this library's kernels compile for each GPU, and write `floors.json` beside this file.
 
     pip install --no-deps --target /somewhere/triton-3.6.0 triton==3.6.0    # one folder for each Triton
     python -m tests.kernels.measure_floors /somewhere/triton-*
 
-Needs torch, and no GPU. Every variant of ``compile_portable`` (store, gather, quantise) and of
-``benchmarks/logits_targets.py`` (logits) is compiled down to machine code with Triton's own ``ptxas``: the floors of
-``nsa_caps.archs`` are the lowest Triton of which every later one compiles all of them. The logits variants that
-multiply fp8 matrices count for ``FP8_DOTS`` alone: the library asks for them only where that table has the GPU.
+Needs torch, and no GPU. Every variant of `compile_portable` (store, gather, quantise) and of
+`benchmarks/logits_targets.py` (logits) is compiled down to machine code with Triton's own `ptxas`: the floors of
+`nsa_caps.archs` are the lowest Triton of which every later one compiles all of them. The logits variants that
+multiply fp8 matrices count for `FP8_DOTS` alone: the library asks for them only where that table has the GPU.
 Triton 3.4 and older want an external linker for AMD's code, so there the step after the machine code is left out.
 """
 
@@ -48,7 +48,7 @@ OUTPUT = Path(__file__).with_name("floors.json")
 
 
 def outcomes(target: str, results: Connection) -> None:
-    """Send ``[variant, error, fp8]`` of everything; runs in a process of its own, as LLVM may abort."""
+    """Send `[variant, error, fp8]` of everything; runs in a process of its own, as LLVM may abort."""
     # What the compiler prints goes past sys.stderr.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     os.dup2(2, 1)

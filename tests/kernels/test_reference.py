@@ -124,7 +124,7 @@ def scale_bytes(scale: float, fmt: PageFormat) -> bytes:
 
 @pytest.mark.parametrize("fmt", FORMATS, ids=str)
 def test_stored_bytes_lie_where_the_format_says(fmt: PageFormat, make_batch: MakeBatch) -> None:
-    """Byte by byte through ``key_offset`` and ``scale_offset``; skipped slots and all other bytes are untouched."""
+    """Byte by byte through `key_offset` and `scale_offset`; skipped slots and all other bytes are untouched."""
     batch = make_batch([1, 0, 2 * fmt.page_size + 1], fmt.page_size)
     keys = torch.randint(0, 256, (batch.tokens, 128), dtype=torch.uint8, device=batch.slots.device)
     scales = 2.0 ** torch.randint(-20, 20, (batch.tokens,), device=batch.slots.device)

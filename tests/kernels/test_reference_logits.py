@@ -42,14 +42,14 @@ def test_each_query_sees_the_tokens_up_to_its_own(next_n: int, device: str) -> N
 
 
 def test_a_context_beyond_the_width_is_cut_off(device: str) -> None:
-    """Scores end at ``max_model_len``, in the middle of a page as well."""
+    """Scores end at `max_model_len`, in the middle of a page as well."""
     fmt = PageFormat(page_size=16)
     case = make_case(fmt, [90, 37], 37, device=device)
     assert_scores(case, logits(*case.arguments, fmt=fmt, out=case.poisoned()))
 
 
 def test_a_width_beyond_the_page_table_is_filled(device: str) -> None:
-    """No column of the table, no token: ``-inf``."""
+    """No column of the table, no token: `-inf`."""
     fmt = PageFormat(page_size=16)
     case = make_case(fmt, [32, 5], 32, device=device)
     found = logits(*case.arguments[:5], 50, fmt=fmt)

@@ -1,4 +1,4 @@
-"""``compiles.json``, as ``measure_compiles`` wrote it: which of aiter's real indexer kernels compile."""
+"""`compiles.json`, as `measure_compiles` wrote it: which of aiter's real indexer kernels compile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """One measured call; ``kernel`` is ``preshuffle``, ``base`` (gluon, page 1) or ``plain`` (not gluon)."""
+    """One measured call; `kernel` is `preshuffle`, `base` (gluon, page 1) or `plain` (not gluon)."""
 
     commit: str
     triton: str
@@ -21,7 +21,7 @@ class Key(NamedTuple):
 
 @functools.cache
 def table() -> dict[Key, str]:
-    """``ok``, or the compiler's error, of every measured call."""
+    """`ok`, or the compiler's error, of every measured call."""
     records = json.loads(Path(__file__).with_name("compiles.json").read_text())
     return {
         Key(record["commit"], version, record["arch"], record["kernel"], page, heads): record["result"]

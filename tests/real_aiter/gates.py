@@ -1,7 +1,7 @@
 """What aiter's own code does with a call for the indexer's logits on an imagined machine: an oracle that runs aiter.
 
-Nothing is restated here: the gates are executed from the sources of the commit (see ``sandbox``), up to the launch of a
-kernel. Passing them is necessary, not sufficient: whether the kernel compiles is measured, in ``compiles.json``.
+Nothing is restated here: the gates are executed from the sources of the commit (see `sandbox`), up to the launch of a
+kernel. Passing them is necessary, not sufficient: whether the kernel compiles is measured, in `compiles.json`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Call(NamedTuple):
 class Outcome:
     """What became of a call.
 
-    ``runs``: a kernel is launched that reads the pages as they were written. ``wrong``: one is launched that reads them
-    otherwise, silently. ``raises``: ``error`` and ``message`` say what, ``stage`` when: importing, or the first call.
-    ``how`` is ``gluon-jit``, ``gluon-aot`` or ``plain``; ``kernel`` is its column in ``compiles.json``.
+    `runs`: a kernel is launched that reads the pages as they were written. `wrong`: one is launched that reads them
+    otherwise, silently. `raises`: `error` and `message` say what, `stage` when: importing, or the first call.
+    `how` is `gluon-jit`, `gluon-aot` or `plain`; `kernel` is its column in `compiles.json`.
     """
 
     kind: Literal["runs", "wrong", "raises"]
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def outcome(git: Path, commit: str, machine: RealMachine, call: Call) -> Outcome:
-    """What aiter of ``commit``, in the git folder ``git``, does with ``call`` on ``machine``."""
+    """What aiter of `commit`, in the git folder `git`, does with `call` on `machine`."""
     logits = _import(git, commit, machine)
     if isinstance(logits, Outcome):
         return logits
@@ -75,7 +75,7 @@ def outcome(git: Path, commit: str, machine: RealMachine, call: Call) -> Outcome
 
 
 def cache_kernels_take_preshuffle(git: Path, commit: str) -> bool:
-    """Whether both cache kernels have the parameter ``preshuffle``, which engines always pass (aiter#2879)."""
+    """Whether both cache kernels have the parameter `preshuffle`, which engines always pass (aiter#2879)."""
     tree = Checkout(git, commit).tree("aiter/ops/cache.py")
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)] if tree else []
     taking = {function.name for function in functions if "preshuffle" in {arg.arg for arg in function.args.args}}

@@ -1,10 +1,10 @@
-"""Measure which of aiter's real indexer kernels compile, and write ``compiles.json`` beside this file.
+"""Measure which of aiter's real indexer kernels compile, and write `compiles.json` beside this file.
 
     pip install --no-deps --target /somewhere/triton-3.6.0 triton==3.6.0    # one folder for each Triton
     python -m tests.real_aiter.measure_compiles --aiter-checkout /path/to/aiter /somewhere/triton-*
 
 Needs torch and Triton, and no GPU: Triton's own LLVM emits AMD code on any machine. For each commit and arch the real
-``deepgemm_fp8_paged_mqa_logits`` is called with tensors on the CPU, so that signature, constants and options are
+`deepgemm_fp8_paged_mqa_logits` is called with tensors on the CPU, so that signature, constants and options are
 aiter's own; only the launch is left out. A call that aiter's own checks refuse never reaches the compiler and leaves
 no record.
 Triton 3.4 and older want an external linker, so there the step after the machine code is left out.
@@ -86,14 +86,14 @@ class CompiledInsteadOfLaunched(Exception):  # noqa: N818 - what was asked for, 
 
 
 def lay_out(checkout: Checkout, root: Path) -> None:
-    """Write aiter's Triton sources below ``root``; Triton reads the text of a kernel from its file."""
+    """Write aiter's Triton sources below `root`; Triton reads the text of a kernel from its file."""
     for path in filter(SOURCES.match, checkout.paths()):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(str(checkout.text(path)))
 
 
 def import_logits(root: Path, arch: str) -> Any:
-    """The real logits module for a GPU of ``arch``, without aiter's packages, which would build its C++ code."""
+    """The real logits module for a GPU of `arch`, without aiter's packages, which would build its C++ code."""
     for name in ("aiter", "aiter.jit", "aiter.jit.utils", "aiter.ops", "aiter.ops.triton", "aiter.utility"):
         sys.modules[name] = package = types.ModuleType(name)
         package.__path__ = [str(root / name.replace(".", "/"))]
@@ -115,7 +115,7 @@ def import_logits(root: Path, arch: str) -> Any:
 
 
 def pretend(arch: str) -> None:
-    """Make Triton believe that a GPU of ``arch`` is there, and end every launch once the compiler has finished."""
+    """Make Triton believe that a GPU of `arch` is there, and end every launch once the compiler has finished."""
     target = GPUTarget("hip", arch, 64 if arch.startswith("gfx9") else 32)
     driver.set_active(
         types.SimpleNamespace(
@@ -158,7 +158,7 @@ def invoke(module: Any, arch: str, call: Call) -> None:
 
 
 def outcome(root: Path, arch: str, call: Call, log: Path) -> str | None:
-    """``ok``, the error, or None where aiter's own checks refuse the call or send it to another kernel."""
+    """`ok`, the error, or None where aiter's own checks refuse the call or send it to another kernel."""
     try:
         module = import_logits(root, arch)
     except AssertionError:

@@ -92,7 +92,7 @@ class Sandbox:
         names: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
-        """Python's ``__import__``, for this sandbox."""
+        """Python's `__import__`, for this sandbox."""
         if level and importer is not None:
             name = resolve_name("." * level + name, importer["__package__"])
         name = BARE.get(name, name)

@@ -34,8 +34,8 @@ class Bundle(NamedTuple):
 class RealMachine:
     """What aiter can see of a machine.
 
-    ``triton`` is the text of ``triton.__version__``, None without Triton. ``arch`` is that of the GPU which runs,
-    ``first`` the one that rocminfo prints first, the same if empty. An incomplete bundle is one that is not there.
+    `triton` is the text of `triton.__version__`, None without Triton. `arch` is that of the GPU which runs,
+    `first` the one that rocminfo prints first, the same if empty. An incomplete bundle is one that is not there.
     """
 
     triton: str | None
@@ -102,7 +102,7 @@ class StandIn(ModuleType):
 
 
 class Kernel:
-    """What ``triton.jit`` and ``gluon.jit`` make of a function."""
+    """What `triton.jit` and `gluon.jit` make of a function."""
 
     def __init__(self, function: FunctionType) -> None:
         self.fn = function
@@ -156,7 +156,7 @@ def rocminfo(machine: RealMachine) -> str:
 
 
 class Source:
-    """``ASTSource`` since Triton 3.3.0, and ``GluonASTSource``."""
+    """`ASTSource` since Triton 3.3.0, and `GluonASTSource`."""
 
     def __init__(self, fn: Kernel, signature: object, constexprs: Mapping[str, Any], attrs: object) -> None:
         del signature, attrs
@@ -167,13 +167,13 @@ class Source:
 
 
 class OldSource:
-    """``ASTSource`` before Triton 3.3.0."""
+    """`ASTSource` before Triton 3.3.0."""
 
     def __init__(self, fn: Kernel, signature: object, constants: object = None, attrs: object = None) -> None: ...
 
 
 class Target(NamedTuple):
-    """``GPUTarget``."""
+    """`GPUTarget`."""
 
     backend: str
     arch: str
@@ -181,7 +181,7 @@ class Target(NamedTuple):
 
 
 def compiled_kernel_class(machine: RealMachine) -> type:
-    """A ``CompiledKernel``: a class for each machine, as aiter patches it."""
+    """A `CompiledKernel`: a class for each machine, as aiter patches it."""
     release = _release(machine)
 
     class CompiledKernel:

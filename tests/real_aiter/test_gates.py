@@ -1,4 +1,4 @@
-"""The oracle itself, held to facts of aiter's history: ``pytest --aiter-checkout DIR``, a git folder of aiter."""
+"""The oracle itself, held to facts of aiter's history: `pytest --aiter-checkout DIR`, a git folder of aiter."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_the_bundle_of_a_gfx1250(aiter_checkout: Path, commit: str, folder: str)
 
 @pytest.mark.parametrize(("commit", "takes"), [("a1bdcec9", False), ("a6bb4993", True), ("04907edc", True)])
 def test_preshuffle_of_the_cache_kernels(aiter_checkout: Path, commit: str, *, takes: bool) -> None:
-    """Both cache kernels take ``preshuffle`` since a6bb4993 (aiter#2879)."""
+    """Both cache kernels take `preshuffle` since a6bb4993 (aiter#2879)."""
     assert cache_kernels_take_preshuffle(aiter_checkout, commit) is takes
 
 

@@ -1,6 +1,6 @@
 """AMD's aiter behind this library's signatures. Importing this module imports aiter, which needs a ROCm GPU.
 
-aiter is asked for symbols, never for its version. It has no store of keys that are quantised already: ``store`` is the
+aiter is asked for symbols, never for its version. It has no store of keys that are quantised already: `store` is the
 portable kernel, which writes the same bytes.
 """
 
@@ -67,9 +67,9 @@ def gather(
     fmt: PageFormat,
     checked: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Read the keys of a batch of requests with ``cp_gather_indexer_k_quant_cache``; waits for none unless checked.
+    """Read the keys of a batch of requests with `cp_gather_indexer_k_quant_cache`; waits for none unless checked.
 
-    Unlike the other gathers, this one may not be asked for more than ``cu_seq_lens[-1]`` tokens: it looks rows beyond
+    Unlike the other gathers, this one may not be asked for more than `cu_seq_lens[-1]` tokens: it looks rows beyond
     that up for whichever request its shared memory happens to name. A page table whose rows lie apart is copied first,
     since the kernel takes the width of the table for the step from row to row.
 
@@ -95,9 +95,9 @@ def gather(
 
 
 def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageFormat, checked: bool = False) -> None:
-    """Quantise keys and write them into their slots with ``indexer_k_quant_and_cache``.
+    """Quantise keys and write them into their slots with `indexer_k_quant_and_cache`.
 
-    The bytes are those of ``reference.quantise_and_store``, up to what aiter's compiler makes of a division and a
+    The bytes are those of `reference.quantise_and_store`, up to what aiter's compiler makes of a division and a
     logarithm. Keys whose rows lie apart are copied first.
 
     Raises:
@@ -132,24 +132,24 @@ def logits(
     clean: bool = True,
     **options: Any,
 ) -> Tensor:
-    """Score every token of every context with ``deepgemm_fp8_paged_mqa_logits``; waits for no device.
+    """Score every token of every context with `deepgemm_fp8_paged_mqa_logits`; waits for no device.
 
     Args:
-        q: as ``reference_logits.logits`` takes it, and all that follows.
-        cache: what ``page_view`` takes.
-        weights: float32 ``[batch * next_n, heads]``.
-        context_lens: int32 ``[batch]``, none above ``max_model_len`` or what the page table holds.
-        page_table: int32 ``[batch, max_pages]``; copied first where its rows lie apart.
+        q: as `reference_logits.logits` takes it, and all that follows.
+        cache: what `page_view` takes.
+        weights: float32 `[batch * next_n, heads]`.
+        context_lens: int32 `[batch]`, none above `max_model_len` or what the page table holds.
+        page_table: int32 `[batch, max_pages]`; copied first where its rows lie apart.
         max_model_len: scores a row.
         fmt: the format of the cache.
-        out: float32 ``[batch * next_n, max_model_len]``. Where ``max_model_len`` is no multiple of 256 it is filled by
+        out: float32 `[batch * next_n, max_model_len]`. Where `max_model_len` is no multiple of 256 it is filled by
             a copy: the kernel writes beyond a row's end.
-        clean: write ``-inf`` outside the context; else what is there may be left, or be anything.
-        options: more of aiter's arguments, such as ``ChunkK`` or ``WavePerEU``. ``Preshuffle`` and ``KVBlockSize``
+        clean: write `-inf` outside the context; else what is there may be left, or be anything.
+        options: more of aiter's arguments, such as `ChunkK` or `WavePerEU`. `Preshuffle` and `KVBlockSize`
             follow from the format and may be named too.
 
     Returns:
-        float32 ``[batch * next_n, max_model_len]``; rows may lie apart.
+        float32 `[batch * next_n, max_model_len]`; rows may lie apart.
 
     Raises:
         KernelArgumentError: an argument does not fit, aiter has no such format, or an option contradicts it.
@@ -192,22 +192,22 @@ def ragged_logits(
     clean: bool = True,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Score gathered keys with aiter's ``fp8_mqa_logits``, as many queries at a time as it can; waits for no device.
+    """Score gathered keys with aiter's `fp8_mqa_logits`, as many queries at a time as it can; waits for no device.
 
     Args:
-        q: as ``reference_logits.ragged_logits`` takes it, and all that follows.
-        keys: fp8 or uint8 ``[total, head_dim]``.
-        scales: float32 ``[total]``.
-        weights: float32 ``[tokens, heads]``.
-        starts: int32 ``[tokens]``, none below 0.
-        ends: int32 ``[tokens]``, none above ``total``.
+        q: as `reference_logits.ragged_logits` takes it, and all that follows.
+        keys: fp8 or uint8 `[total, head_dim]`.
+        scales: float32 `[total]`.
+        weights: float32 `[tokens, heads]`.
+        starts: int32 `[tokens]`, none below 0.
+        ends: int32 `[tokens]`, none above `total`.
         fmt: the format that the keys were gathered from.
-        clean: write ``-inf`` where a token does not see a key; else those scores may be anything. aiter before #3226
+        clean: write `-inf` where a token does not see a key; else those scores may be anything. aiter before #3226
             always writes them.
-        out: float32 ``[tokens, total]``; filled by a copy, since aiter allocates its own.
+        out: float32 `[tokens, total]`; filled by a copy, since aiter allocates its own.
 
     Returns:
-        float32 ``[tokens, total]``; rows may lie apart.
+        float32 `[tokens, total]`; rows may lie apart.
 
     Raises:
         KernelArgumentError: an argument does not fit, or aiter has no such format.

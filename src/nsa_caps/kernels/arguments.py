@@ -49,12 +49,12 @@ def page_view(cache: Tensor, fmt: PageFormat) -> Tensor:
     """An engine's cache tensor as pages of bytes, sharing its memory.
 
     Args:
-        cache: ``[pages, P * row_stride]``, ``[pages, P, row_stride]`` or ``[pages, P, 1, row_stride]``, of uint8 or of
+        cache: `[pages, P * row_stride]`, `[pages, P, row_stride]` or `[pages, P, 1, row_stride]`, of uint8 or of
             the dialect's fp8 dtype. Pages may lie apart; the bytes of one page may not.
         fmt: the format of the pages.
 
     Returns:
-        uint8 ``[pages, page_bytes]``.
+        uint8 `[pages, page_bytes]`.
 
     Raises:
         KernelArgumentError: the tensor is none of these.
@@ -83,7 +83,7 @@ def gather_arguments(
     """Check a gather's arguments and make its outputs, if none were given.
 
     Returns:
-        the cache as uint8 ``[pages, page_bytes]``, and ``(keys, scales)`` to write to.
+        the cache as uint8 `[pages, page_bytes]`, and `(keys, scales)` to write to.
 
     Raises:
         KernelArgumentError: an argument does not fit.
@@ -131,7 +131,7 @@ def store_arguments(cache: Tensor, slots: Tensor, keys: Tensor, scales: Tensor, 
     """Check a store's arguments.
 
     Returns:
-        the cache as uint8 ``[pages, page_bytes]``.
+        the cache as uint8 `[pages, page_bytes]`.
 
     Raises:
         KernelArgumentError: an argument does not fit.
@@ -156,7 +156,7 @@ def quantise_arguments(cache: Tensor, slots: Tensor, keys: Tensor, fmt: PageForm
     """Check the arguments of a store that quantises.
 
     Returns:
-        the cache as uint8 ``[pages, page_bytes]``.
+        the cache as uint8 `[pages, page_bytes]`.
 
     Raises:
         KernelArgumentError: an argument does not fit.
@@ -180,7 +180,7 @@ def quantise_arguments(cache: Tensor, slots: Tensor, keys: Tensor, fmt: PageForm
 def is_told_at_once(device: torch.device) -> bool:
     """Whether what a tensor holds can be looked at without waiting: on a CPU, and outside of torch.compile.
 
-    What lies beyond the cache is then refused in any case, and not only where ``checked`` asks for it.
+    What lies beyond the cache is then refused in any case, and not only where `checked` asks for it.
     """
     return device.type == "cpu" and not torch.compiler.is_compiling()
 

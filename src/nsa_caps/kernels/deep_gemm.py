@@ -55,21 +55,21 @@ def logits(
     """Score every token of every context with DeepGEMM's paged kernel; waits for no device.
 
     Args:
-        q: as ``reference_logits.logits`` takes it, and all that follows.
-        cache: what ``page_view`` takes.
-        weights: float32 ``[batch * next_n, heads]``.
-        context_lens: int32 ``[batch]``, none above ``max_model_len`` or what the page table holds.
-        page_table: int32 ``[batch, max_pages]``.
+        q: as `reference_logits.logits` takes it, and all that follows.
+        cache: what `page_view` takes.
+        weights: float32 `[batch * next_n, heads]`.
+        context_lens: int32 `[batch]`, none above `max_model_len` or what the page table holds.
+        page_table: int32 `[batch, max_pages]`.
         max_model_len: scores a row.
         fmt: the format of the cache.
-        out: float32 ``[batch * next_n, max_model_len]``; filled by a copy, since DeepGEMM allocates its own.
-        clean: write ``-inf`` outside the context. Without it those scores stay as ``out`` has them, or are not
-            initialised without ``out``, which costs nothing where top-k is told the lengths.
-        schedule_meta: what ``schedule(context_lens, next_n, fmt)`` gave for these lengths; it is the same for all
+        out: float32 `[batch * next_n, max_model_len]`; filled by a copy, since DeepGEMM allocates its own.
+        clean: write `-inf` outside the context. Without it those scores stay as `out` has them, or are not
+            initialised without `out`, which costs nothing where top-k is told the lengths.
+        schedule_meta: what `schedule(context_lens, next_n, fmt)` gave for these lengths; it is the same for all
             layers of a step, and otherwise made here.
 
     Returns:
-        float32 ``[batch * next_n, max_model_len]``; rows may lie apart.
+        float32 `[batch * next_n, max_model_len]`; rows may lie apart.
 
     Raises:
         KernelArgumentError: an argument does not fit, or DeepGEMM has no such format. Amounts of heads and queries
@@ -108,22 +108,22 @@ def ragged_logits(
     clean: bool = True,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Score gathered keys with DeepGEMM's ``fp8_mqa_logits``; waits for no device.
+    """Score gathered keys with DeepGEMM's `fp8_mqa_logits`; waits for no device.
 
     Args:
-        q: as ``reference_logits.ragged_logits`` takes it, and all that follows.
-        keys: fp8 or uint8 ``[total, head_dim]``.
-        scales: float32 ``[total]``.
-        weights: float32 ``[tokens, heads]``.
-        starts: int32 ``[tokens]``, none below 0.
-        ends: int32 ``[tokens]``, none above ``total``.
+        q: as `reference_logits.ragged_logits` takes it, and all that follows.
+        keys: fp8 or uint8 `[total, head_dim]`.
+        scales: float32 `[total]`.
+        weights: float32 `[tokens, heads]`.
+        starts: int32 `[tokens]`, none below 0.
+        ends: int32 `[tokens]`, none above `total`.
         fmt: the format that the keys were gathered from.
-        clean: write ``-inf`` where a token does not see a key; else those scores stay as ``out`` has them, or are not
-            initialised without ``out``.
-        out: float32 ``[tokens, total]``; filled by a copy, since DeepGEMM allocates its own.
+        clean: write `-inf` where a token does not see a key; else those scores stay as `out` has them, or are not
+            initialised without `out`.
+        out: float32 `[tokens, total]`; filled by a copy, since DeepGEMM allocates its own.
 
     Returns:
-        float32 ``[tokens, total]``; rows may lie apart.
+        float32 `[tokens, total]`; rows may lie apart.
 
     Raises:
         KernelArgumentError: an argument does not fit, or DeepGEMM has no such format. Amounts of heads that it has no
@@ -149,15 +149,15 @@ def ragged_logits(
 
 
 def schedule(context_lens: Tensor, next_n: int, fmt: PageFormat) -> Any:
-    """Which multiprocessor scores which part of which context: the ``schedule_meta`` of ``logits``.
+    """Which multiprocessor scores which part of which context: the `schedule_meta` of `logits`.
 
     Args:
-        context_lens: int32 ``[batch]``.
+        context_lens: int32 `[batch]`.
         next_n: queries a request.
         fmt: the format of the cache.
 
     Returns:
-        int32 ``[multiprocessors + 1, 2]``.
+        int32 `[multiprocessors + 1, 2]`.
     """
     with torch.cuda.device_of(context_lens):  # type: ignore[no-untyped-call]  # as above
         return _get_metadata(_limits(context_lens, next_n), fmt.page_size, _get_num_sms())

@@ -35,10 +35,10 @@ def logits_arguments(
     out: Tensor | None,
     fmt: PageFormat,
 ) -> tuple[Tensor, Tensor]:
-    """Check the arguments of ``logits`` and make its output, if none was given.
+    """Check the arguments of `logits` and make its output, if none was given.
 
     Returns:
-        the cache as uint8 ``[pages, page_bytes]``, and the tensor to write to.
+        the cache as uint8 `[pages, page_bytes]`, and the tensor to write to.
 
     Raises:
         KernelArgumentError: an argument does not fit.
@@ -77,7 +77,7 @@ def ragged_arguments(
     out: Tensor | None,
     fmt: PageFormat,
 ) -> Tensor:
-    """Check the arguments of ``ragged_logits`` and make its output, if none was given.
+    """Check the arguments of `ragged_logits` and make its output, if none was given.
 
     Returns:
         the tensor to write to.
@@ -128,7 +128,7 @@ def _check(
     *,
     rows: bool = False,
 ) -> None:
-    """A name in ``shape`` stands for any size. ``rows``: only each row need be contiguous, in a matrix."""
+    """A name in `shape` stands for any size. `rows`: only each row need be contiguous, in a matrix."""
     sizes = tuple(tensor.shape) if isinstance(tensor, torch.Tensor) else ()
     if (
         isinstance(tensor, torch.Tensor)

@@ -41,7 +41,7 @@ def byte_offsets(fmt: PageFormat, device: torch.device | str) -> tuple[Tensor, T
     """Where each slot's bytes lie in its page.
 
     Returns:
-        int64 ``[page_size, head_dim]`` for the keys and int64 ``[page_size, 4]`` for the scales.
+        int64 `[page_size, head_dim]` for the keys and int64 `[page_size, 4]` for the scales.
     """
     slot = torch.arange(fmt.page_size, device=device)[:, None]
     dim = torch.arange(fmt.head_dim, device=device)
@@ -60,11 +60,11 @@ def quantise(keys: Tensor, fmt: PageFormat) -> tuple[Tensor, Tensor]:
     may differ in the last bit. NaN elements become the positive NaN and do not count for the scale.
 
     Args:
-        keys: bf16, fp16 or fp32 ``[tokens, head_dim]``.
+        keys: bf16, fp16 or fp32 `[tokens, head_dim]`.
         fmt: gives the dialect and the scale format.
 
     Returns:
-        fp8 ``[tokens, head_dim]`` and float32 ``[tokens]``; a key's value is their product.
+        fp8 `[tokens, head_dim]` and float32 `[tokens]`; a key's value is their product.
     """
     values = keys.float()
     amax = values.abs().nan_to_num(nan=0.0, posinf=torch.inf).amax(dim=-1).clamp(min=_SMALLEST_AMAX)
@@ -80,7 +80,7 @@ def quantise(keys: Tensor, fmt: PageFormat) -> tuple[Tensor, Tensor]:
 
 
 def round_up_to_power_of_two(scales: Tensor) -> Tensor:
-    """``2**ceil(log2(scale))`` of positive normal float32, without the rounding of a logarithm."""
+    """`2**ceil(log2(scale))` of positive normal float32, without the rounding of a logarithm."""
     # Any mantissa bit carries into the exponent, then the mantissa goes.
     return ((scales.view(torch.int32) + 0x7FFFFF) & 0x7F800000).view(torch.float32)
 
@@ -89,11 +89,11 @@ def encode_scales(scales: Tensor, fmt: PageFormat) -> Tensor:
     """The four bytes of each scale as the page holds them; packed ones keep the exponent alone.
 
     Args:
-        scales: float32 ``[tokens]``.
+        scales: float32 `[tokens]`.
         fmt: gives the scale format.
 
     Returns:
-        uint8 ``[tokens, 4]``.
+        uint8 `[tokens, 4]`.
     """
     if fmt.scale_format != "ue8m0_packed":
         return scales.contiguous().view(torch.uint8).view(-1, 4)
@@ -102,14 +102,14 @@ def encode_scales(scales: Tensor, fmt: PageFormat) -> Tensor:
 
 
 def decode_scales(stored: Tensor, fmt: PageFormat) -> Tensor:
-    """The scales that ``encode_scales`` wrote.
+    """The scales that `encode_scales` wrote.
 
     Args:
-        stored: uint8 ``[tokens, 4]``.
+        stored: uint8 `[tokens, 4]`.
         fmt: gives the scale format.
 
     Returns:
-        float32 ``[tokens]``.
+        float32 `[tokens]`.
     """
     if fmt.scale_format != "ue8m0_packed":
         return stored.contiguous().view(torch.float32).view(-1)
@@ -124,11 +124,11 @@ def store(
     """Write quantised keys into their slots.
 
     Args:
-        cache: what ``page_view`` takes.
-        slots: int64 ``[tokens]``: page x page_size + slot in the page; negative ones are skipped. Of two tokens in one
+        cache: what `page_view` takes.
+        slots: int64 `[tokens]`: page x page_size + slot in the page; negative ones are skipped. Of two tokens in one
             slot either may win.
-        keys: fp8 of the dialect, or uint8, ``[tokens, head_dim]``.
-        scales: float32 ``[tokens]``; powers of two where the scale format keeps the exponent alone.
+        keys: fp8 of the dialect, or uint8, `[tokens, head_dim]`.
+        scales: float32 `[tokens]`; powers of two where the scale format keeps the exponent alone.
         fmt: the format to write.
         checked: also refuse slots beyond the cache. This implementation waits for the device in any case.
 
@@ -148,14 +148,14 @@ def store(
 
 
 def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageFormat, checked: bool = False) -> None:
-    """``quantise``, then ``store``.
+    """`quantise`, then `store`.
 
     Args:
-        cache: what ``page_view`` takes.
-        slots: int64 ``[tokens]``, negative = skip.
-        keys: bf16, fp16 or fp32 ``[tokens, head_dim]``, each row contiguous.
+        cache: what `page_view` takes.
+        slots: int64 `[tokens]`, negative = skip.
+        keys: bf16, fp16 or fp32 `[tokens, head_dim]`, each row contiguous.
         fmt: the format to write.
-        checked: as in ``store``.
+        checked: as in `store`.
 
     Raises:
         KernelArgumentError: an argument does not fit.
@@ -179,18 +179,18 @@ def gather(
     Waits for no device unless checked.
 
     Args:
-        cache: what ``page_view`` takes.
-        page_table: int32 ``[batch, max_pages]``: the page that holds each request's tokens P*i to P*i + P - 1.
-        cu_seq_lens: int32 ``[batch + 1]``: request r's rows are ``cu_seq_lens[r]`` to ``cu_seq_lens[r + 1]``; it begins
+        cache: what `page_view` takes.
+        page_table: int32 `[batch, max_pages]`: the page that holds each request's tokens P*i to P*i + P - 1.
+        cu_seq_lens: int32 `[batch + 1]`: request r's rows are `cu_seq_lens[r]` to `cu_seq_lens[r + 1]`; it begins
             with 0 and never falls.
         total_tokens: rows to write at most; known on the host, so that nothing must be asked of the device.
-        out: ``(keys, scales)`` of at least that many rows. Rows beyond ``cu_seq_lens[-1]`` are left as they are, which
-            is uninitialised where ``out`` is not given.
+        out: `(keys, scales)` of at least that many rows. Rows beyond `cu_seq_lens[-1]` are left as they are, which
+            is uninitialised where `out` is not given.
         fmt: the format to read.
         checked: also refuse lengths beyond the page table and pages beyond the cache; waits for the device.
 
     Returns:
-        fp8 keys of the dialect (or as in ``out``) ``[total_tokens, head_dim]`` and float32 scales ``[total_tokens]``.
+        fp8 keys of the dialect (or as in `out`) `[total_tokens, head_dim]` and float32 scales `[total_tokens]`.
 
     Raises:
         KernelArgumentError: an argument does not fit.

@@ -30,26 +30,26 @@ def logits(
     out: Tensor | None = None,
     clean: bool = True,
 ) -> Tensor:
-    """Score every cached token of every request: ``sum_h weights[h] * relu(q[h] . key[t]) * scale[t]``.
+    """Score every cached token of every request: `sum_h weights[h] * relu(q[h] . key[t]) * scale[t]`.
 
-    A request's length counts its tokens up to and including the last of its ``next_n`` queries, so that query ``j``
-    sees the tokens below ``context_len - next_n + 1 + j``: the mask of DeepGEMM's test reference
-    (``tests/test_attention.py``, ``q_offsets = arange(context_len - next_n, context_len)``) and of aiter's kernel
-    (``_deepgemm_fp8_paged_mqa_logits``, ``<= context_length - next_n + pid_next_n``).
+    A request's length counts its tokens up to and including the last of its `next_n` queries, so that query `j`
+    sees the tokens below `context_len - next_n + 1 + j`: the mask of DeepGEMM's test reference
+    (`tests/test_attention.py`, `q_offsets = arange(context_len - next_n, context_len)`) and of aiter's kernel
+    (`_deepgemm_fp8_paged_mqa_logits`, `<= context_length - next_n + pid_next_n`).
 
     Args:
-        q: fp8 of the format's dialect ``[batch, next_n, heads, head_dim]``, contiguous.
-        cache: what ``page_view`` takes.
-        weights: float32 ``[batch * next_n, heads]``, contiguous.
-        context_lens: int32 ``[batch]``.
-        page_table: int32 ``[batch, max_pages]``, each row contiguous; entries beyond a request's length are not used.
+        q: fp8 of the format's dialect `[batch, next_n, heads, head_dim]`, contiguous.
+        cache: what `page_view` takes.
+        weights: float32 `[batch * next_n, heads]`, contiguous.
+        context_lens: int32 `[batch]`.
+        page_table: int32 `[batch, max_pages]`, each row contiguous; entries beyond a request's length are not used.
         max_model_len: scores a row. A longer context is cut off there, and at the end of the page table.
         fmt: the format of the cache.
-        out: float32 ``[batch * next_n, max_model_len]`` to write to; each row contiguous.
-        clean: write ``-inf`` wherever a query sees no token; else nothing is written there.
+        out: float32 `[batch * next_n, max_model_len]` to write to; each row contiguous.
+        clean: write `-inf` wherever a query sees no token; else nothing is written there.
 
     Returns:
-        ``out``, or a new tensor of its shape.
+        `out`, or a new tensor of its shape.
 
     Raises:
         KernelArgumentError: an argument does not fit.
@@ -93,21 +93,21 @@ def ragged_logits(
     clean: bool = True,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Score gathered keys, for prefill: ``sum_h weights[t, h] * relu(q[t, h] . keys[k]) * scales[k]``.
+    """Score gathered keys, for prefill: `sum_h weights[t, h] * relu(q[t, h] . keys[k]) * scales[k]`.
 
     Args:
-        q: fp8 of the format's dialect ``[tokens, heads, head_dim]``, contiguous, and all that follows.
-        keys: fp8 of the dialect, or uint8, ``[total, head_dim]``, as ``gather`` gives them.
-        scales: float32 ``[total]``, as ``gather`` gives them.
-        weights: float32 ``[tokens, heads]``.
-        starts: int32 ``[tokens]``.
-        ends: int32 ``[tokens]``: token ``t`` sees the keys ``starts[t]`` to ``ends[t]``, of those that there are.
+        q: fp8 of the format's dialect `[tokens, heads, head_dim]`, contiguous, and all that follows.
+        keys: fp8 of the dialect, or uint8, `[total, head_dim]`, as `gather` gives them.
+        scales: float32 `[total]`, as `gather` gives them.
+        weights: float32 `[tokens, heads]`.
+        starts: int32 `[tokens]`.
+        ends: int32 `[tokens]`: token `t` sees the keys `starts[t]` to `ends[t]`, of those that there are.
         fmt: the format that the keys were gathered from.
-        clean: write ``-inf`` where a token does not see a key; else nothing is written there.
-        out: float32 ``[tokens, total]`` to write to; each row contiguous.
+        clean: write `-inf` where a token does not see a key; else nothing is written there.
+        out: float32 `[tokens, total]` to write to; each row contiguous.
 
     Returns:
-        ``out``, or a new tensor of its shape.
+        `out`, or a new tensor of its shape.
 
     Raises:
         KernelArgumentError: an argument does not fit.

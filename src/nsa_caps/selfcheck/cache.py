@@ -37,12 +37,12 @@ class Batch:
     Attributes:
         fmt: the format of the pages.
         pages: pages of the cache.
-        page_table: int32 ``[batch, columns]``; entries beyond a request's length name a page of none.
-        cu_seq_lens: int32 ``[batch + 1]``.
-        slots: int64 ``[tokens]``.
-        seen: int64 ``[seen]``, ascending: the pages that requests use, those beside them, and those where 32-bit
+        page_table: int32 `[batch, columns]`; entries beyond a request's length name a page of none.
+        cu_seq_lens: int32 `[batch + 1]`.
+        slots: int64 `[tokens]`.
+        seen: int64 `[seen]`, ascending: the pages that requests use, those beside them, and those where 32-bit
             offsets would end up. All pages of a small cache.
-        blank: uint8 ``[seen, page_bytes]``: what those pages hold at first, random.
+        blank: uint8 `[seen, page_bytes]`: what those pages hold at first, random.
     """
 
     fmt: PageFormat
@@ -59,7 +59,7 @@ class Batch:
         return self.slots.shape[0]
 
     def cache(self, seen: Tensor) -> Tensor:
-        """Return a cache with this in the pages that are looked at, uint8 ``[pages, page_bytes]``."""
+        """Return a cache with this in the pages that are looked at, uint8 `[pages, page_bytes]`."""
         cache = torch.empty((self.pages, self.fmt.page_bytes), dtype=torch.uint8, device=self.blank.device)
         cache[self.seen] = seen
         return cache
@@ -89,7 +89,7 @@ class Batch:
         return torch.searchsorted(self.seen, (self.page_table.roll(roll, dims=1) + shift).long()).int()
 
     def offsets(self, *, seen: bool = False) -> Tensor:
-        """Return where each token's bytes lie in the cache, or in the seen pages, int64 ``[tokens, head_dim + 4]``."""
+        """Return where each token's bytes lie in the cache, or in the seen pages, int64 `[tokens, head_dim + 4]`."""
         page, slot = self.slots // self.fmt.page_size, self.slots % self.fmt.page_size
         if seen:
             page = torch.searchsorted(self.seen, page)

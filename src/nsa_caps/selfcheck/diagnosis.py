@@ -82,7 +82,7 @@ def hypotheses(fmt: PageFormat) -> Iterator[Hypothesis]:
 
 
 def differing(expected: Tokens, found: Tokens, ulps: int) -> tuple[Tensor, Tensor]:
-    """Return which bytes of keys differ, bool ``[tokens, head_dim]``, and which scales, bool ``[tokens]``.
+    """Return which bytes of keys differ, bool `[tokens, head_dim]`, and which scales, bool `[tokens]`.
 
     Args:
         expected: the right tokens.

@@ -35,10 +35,10 @@ class Question:
 
     Attributes:
         batch: where the tokens lie.
-        seen: uint8 ``[seen, page_bytes]``: what the batch's seen pages rightly hold.
-        q: fp8 ``[batch, next_n, heads, head_dim]``.
-        weights: float32 ``[batch * next_n, heads]``.
-        context_lens: int32 ``[batch]``.
+        seen: uint8 `[seen, page_bytes]`: what the batch's seen pages rightly hold.
+        q: fp8 `[batch, next_n, heads, head_dim]`.
+        weights: float32 `[batch * next_n, heads]`.
+        context_lens: int32 `[batch]`.
     """
 
     batch: Batch
@@ -61,7 +61,7 @@ class Question:
         return self.q, cache, self.weights, self.context_lens, self.batch.page_table, _MAX_CONTEXT
 
     def expected(self) -> Tensor:
-        """Return the right scores, float32 ``[batch * next_n, max_model_len]``."""
+        """Return the right scores, float32 `[batch * next_n, max_model_len]`."""
         return self._score(self.batch.fmt, self.batch.seen_table())
 
     def mismatch(self, step: str, expected: Tensor, found: Tensor) -> Mismatch | None:
@@ -116,11 +116,11 @@ class Prompt:
 
     Attributes:
         batch: where the tokens lie.
-        request: int64 ``[queries]``: whose token each is.
-        q: fp8 ``[queries, heads, head_dim]``.
-        weights: float32 ``[queries, heads]``.
-        starts: int32 ``[queries]``.
-        ends: int32 ``[queries]``.
+        request: int64 `[queries]`: whose token each is.
+        q: fp8 `[queries, heads, head_dim]`.
+        weights: float32 `[queries, heads]`.
+        starts: int32 `[queries]`.
+        ends: int32 `[queries]`.
     """
 
     batch: Batch
@@ -150,11 +150,11 @@ class Prompt:
         return self.q, keys, scales, self.weights, self.starts, self.ends
 
     def expected(self, keys: Tensor, scales: Tensor) -> Tensor:
-        """Return the right scores, float32 ``[queries, tokens]``."""
+        """Return the right scores, float32 `[queries, tokens]`."""
         return reference_logits.ragged_logits(*self.arguments(keys, scales), fmt=self.batch.fmt)
 
     def mismatch(self, step: str, expected: Tensor, found: Tensor, *, clean: bool) -> Mismatch | None:
-        """Return where a row's scores differ first; without ``clean`` those that no query sees may be anything."""
+        """Return where a row's scores differ first; without `clean` those that no query sees may be anything."""
         wrong = _differing(expected, found)
         if not clean:
             wrong &= expected.isfinite()

@@ -73,7 +73,7 @@ class _Bench:
 
     Attributes:
         batch: where tokens lie.
-        cache: the cache, uint8 ``[pages, page_bytes]``.
+        cache: the cache, uint8 `[pages, page_bytes]`.
         own_store: the row's own store is right, as far as it was seen.
     """
 

@@ -1,7 +1,7 @@
 """The indexer's logits in Triton: CUDA and ROCm, flat and tiled pages of any size, both fp8 dialects.
 
 One launch: every program scores a run of pages of one request for all of its queries, and writes its share of the
-``-inf`` beyond the context. The same kernel runs on the CPU in Triton's interpreter, if ``TRITON_INTERPRET=1`` is set
+`-inf` beyond the context. The same kernel runs on the CPU in Triton's interpreter, if `TRITON_INTERPRET=1` is set
 before this module is imported.
 """
 
@@ -207,26 +207,26 @@ def logits(
     clean: bool = True,
     tuning: Tuning | None = None,
 ) -> Tensor:
-    """Score every cached token of every request, as ``reference_logits.logits`` says; one launch, graph-capturable.
+    """Score every cached token of every request, as `reference_logits.logits` says; one launch, graph-capturable.
 
-    Waits for no device and allocates nothing but the output, and that only if ``out`` is not given. Where the target
-    has no fp8 matrix product (``archs.ARCHS``) keys and queries become fp16 in the kernel: it holds every fp8 number.
+    Waits for no device and allocates nothing but the output, and that only if `out` is not given. Where the target
+    has no fp8 matrix product (`archs.ARCHS`) keys and queries become fp16 in the kernel: it holds every fp8 number.
 
     Args:
-        q: fp8 of the format's dialect ``[batch, next_n, heads, head_dim]``, contiguous. A page is read once for all of
+        q: fp8 of the format's dialect `[batch, next_n, heads, head_dim]`, contiguous. A page is read once for all of
             a request's queries, if queries x heads, each rounded up to a power of two, are at most 256.
-        cache: what ``page_view`` takes.
-        weights: float32 ``[batch * next_n, heads]``, contiguous.
-        context_lens: int32 ``[batch]``.
-        page_table: int32 ``[batch, max_pages]``, each row contiguous.
+        cache: what `page_view` takes.
+        weights: float32 `[batch * next_n, heads]`, contiguous.
+        context_lens: int32 `[batch]`.
+        page_table: int32 `[batch, max_pages]`, each row contiguous.
         max_model_len: scores a row.
         fmt: the format of the cache.
-        out: float32 ``[batch * next_n, max_model_len]`` to write to; each row contiguous.
-        clean: write ``-inf`` wherever a query sees no token; else nothing is written there.
-        tuning: what to use instead of the entry for this device in ``tuning``.
+        out: float32 `[batch * next_n, max_model_len]` to write to; each row contiguous.
+        clean: write `-inf` wherever a query sees no token; else nothing is written there.
+        tuning: what to use instead of the entry for this device in `tuning`.
 
     Returns:
-        ``out``, or a new tensor of its shape.
+        `out`, or a new tensor of its shape.
 
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.

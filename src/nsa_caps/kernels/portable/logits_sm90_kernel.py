@@ -6,7 +6,7 @@ requests are divided evenly over the programs, wherever a request ends. Four gro
 and how much depends on the compiler.
 
 Gluon's interface changes from one Triton to the next, and it cannot be interpreted: this module is imported only where
-``tuning.runs_on_sm90`` says so.
+`tuning.runs_on_sm90` says so.
 """
 
 # Triton reads the annotations of kernel arguments, and has none for pointers; what they are stands beside them.

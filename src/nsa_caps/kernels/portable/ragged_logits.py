@@ -1,7 +1,7 @@
 """The indexer's logits over gathered keys in Triton, for prefill: CUDA and ROCm, both fp8 dialects, any heads.
 
 One launch, one program for (a few queries) x (a chunk of keys); a chunk that none of them sees costs only to see that.
-The same kernel runs on the CPU in Triton's interpreter, if ``TRITON_INTERPRET=1`` is set before this module is
+The same kernel runs on the CPU in Triton's interpreter, if `TRITON_INTERPRET=1` is set before this module is
 imported.
 """
 
@@ -141,25 +141,25 @@ def ragged_logits(
     out: Tensor | None = None,
     tuning: Tuning | None = None,
 ) -> Tensor:
-    """Score gathered keys, as ``reference_logits.ragged_logits`` says; one launch, graph-capturable.
+    """Score gathered keys, as `reference_logits.ragged_logits` says; one launch, graph-capturable.
 
-    Waits for no device and allocates nothing but the output, and that only if ``out`` is not given. Where the target
-    has no fp8 matrix product (``archs.ARCHS``) keys and queries become fp16 in the kernel: it holds every fp8 number.
+    Waits for no device and allocates nothing but the output, and that only if `out` is not given. Where the target
+    has no fp8 matrix product (`archs.ARCHS`) keys and queries become fp16 in the kernel: it holds every fp8 number.
 
     Args:
-        q: fp8 of the format's dialect ``[tokens, heads, head_dim]``, contiguous, and all that follows.
-        keys: fp8 of the dialect, or uint8, ``[total, head_dim]``, as ``gather`` gives them.
-        scales: float32 ``[total]``, as ``gather`` gives them.
-        weights: float32 ``[tokens, heads]``.
-        starts: int32 ``[tokens]``.
-        ends: int32 ``[tokens]``: token ``t`` sees the keys ``starts[t]`` to ``ends[t]``.
+        q: fp8 of the format's dialect `[tokens, heads, head_dim]`, contiguous, and all that follows.
+        keys: fp8 of the dialect, or uint8, `[total, head_dim]`, as `gather` gives them.
+        scales: float32 `[total]`, as `gather` gives them.
+        weights: float32 `[tokens, heads]`.
+        starts: int32 `[tokens]`.
+        ends: int32 `[tokens]`: token `t` sees the keys `starts[t]` to `ends[t]`.
         fmt: the format that the keys were gathered from.
-        clean: write ``-inf`` where a token does not see a key; else nothing is written there.
-        out: float32 ``[tokens, total]`` to write to; each row contiguous.
-        tuning: what to use instead of the entry for this device in ``tuning``.
+        clean: write `-inf` where a token does not see a key; else nothing is written there.
+        out: float32 `[tokens, total]` to write to; each row contiguous.
+        tuning: what to use instead of the entry for this device in `tuning`.
 
     Returns:
-        ``out``, or a new tensor of its shape.
+        `out`, or a new tensor of its shape.
 
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.

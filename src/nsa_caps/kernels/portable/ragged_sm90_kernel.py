@@ -5,7 +5,7 @@ of four warps scores every block for its own queries, so that the products of on
 key is read once for the queries of all groups. The work is (queries of all groups) x (a chunk of keys); a chunk that no
 query sees is passed over.
 
-As with ``logits_sm90_kernel``, it is imported only where ``tuning.runs_on_sm90`` says so.
+As with `logits_sm90_kernel`, it is imported only where `tuning.runs_on_sm90` says so.
 """
 
 # Triton reads the annotations of kernel arguments, and has none for pointers; what they are stands beside them.

@@ -52,7 +52,7 @@ class Launch:
     def __init__(
         self, kernel: Any, programs: int, descriptors: Sequence[Any], constants: dict[str, Any], scalars: Sequence[int]
     ) -> None:
-        """Compile nothing yet. ``constants``: the other arguments by name, and the options of the launch."""
+        """Compile nothing yet. `constants`: the other arguments by name, and the options of the launch."""
         self.kernel = kernel
         self.grid = (programs, 1, 1)
         self.descriptors = descriptors
@@ -74,10 +74,10 @@ def plan_logits(
     q: Tensor, pages: Tensor, weights: Tensor, page_table: Tensor, max_model_len: int, out_stride: int, fmt: PageFormat,
     *, programs: int, clean: bool,
 ) -> Launch:  # fmt: skip
-    """Make ready to score pages, arguments being what ``tuning.logits_on_sm90`` takes.
+    """Make ready to score pages, arguments being what `tuning.logits_on_sm90` takes.
 
-    Descriptors are for q as ``[batch * next_n * heads, dim]``, weights ``[batch, next_n * heads]``, keys and scales, as
-    ``logits_tensors`` gives them; plain are context_lens, page_table and out.
+    Descriptors are for q as `[batch * next_n * heads, dim]`, weights `[batch, next_n * heads]`, keys and scales, as
+    `logits_tensors` gives them; plain are context_lens, page_table and out.
     """
     batch, next_n, heads, dim = q.shape
     columns, block = next_n * heads, fmt.page_size
@@ -115,7 +115,7 @@ def plan_logits(
 
 
 def logits_tensors(q: Tensor, pages: Tensor, weights: Tensor, fmt: PageFormat) -> tuple[Tensor, ...]:
-    """The tensors that the descriptors of ``plan_logits`` are for."""
+    """The tensors that the descriptors of `plan_logits` are for."""
     scales = pages[:, fmt.page_size * fmt.head_dim :]
     return q, weights, pages.view(torch.float8_e4m3fn), scales.view(torch.float32)
 
@@ -123,7 +123,7 @@ def logits_tensors(q: Tensor, pages: Tensor, weights: Tensor, fmt: PageFormat) -
 def plan_ragged(
     q: Tensor, keys: Tensor, scales: Tensor, weights: Tensor, out_stride: int, *, programs: int, clean: bool
 ) -> Launch:
-    """Make ready to score keys, arguments being what ``tuning.ragged_on_sm90`` takes.
+    """Make ready to score keys, arguments being what `tuning.ragged_on_sm90` takes.
 
     Descriptors are for q, weights, keys (as fp8) and scales; plain are starts, ends and out.
     """

@@ -1,6 +1,6 @@
 """Store and gather in Triton: CUDA and ROCm, flat and tiled pages, both fp8 dialects.
 
-The same kernels run on the CPU in Triton's interpreter, if ``TRITON_INTERPRET=1`` is set before this module is
+The same kernels run on the CPU in Triton's interpreter, if `TRITON_INTERPRET=1` is set before this module is
 imported.
 """
 
@@ -62,7 +62,7 @@ def gather(
     fmt: PageFormat,
     checked: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Read the keys of a batch of requests, as ``reference.gather`` says; one launch, no wait, graph-capturable.
+    """Read the keys of a batch of requests, as `reference.gather` says; one launch, no wait, graph-capturable.
 
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.
@@ -106,7 +106,7 @@ def _plan_gather(
 def store(
     cache: Tensor, slots: Tensor, keys: Tensor, scales: Tensor, *, fmt: PageFormat, checked: bool = False
 ) -> None:
-    """Write quantised keys into their slots, as ``reference.store`` says; no wait, graph-capturable unless checked.
+    """Write quantised keys into their slots, as `reference.store` says; no wait, graph-capturable unless checked.
 
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.
@@ -139,7 +139,7 @@ def _plan_store(pages: Tensor, slots: Tensor, fmt: PageFormat) -> Callable[[Tens
 
 
 def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageFormat, checked: bool = False) -> None:
-    """``reference.quantise_and_store`` in one launch, byte for byte; no wait, graph-capturable unless checked.
+    """`reference.quantise_and_store` in one launch, byte for byte; no wait, graph-capturable unless checked.
 
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.
