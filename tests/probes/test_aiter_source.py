@@ -85,6 +85,19 @@ def test_no_aiter_of_amds_shows_nothing(tmp_path: Path, installed: str | None) -
     assert aiter_source(Host({}, (str(tmp_path),), {}, "/nowhere")) == {}
 
 
+def test_an_aiter_of_before_the_kernel_has_no_row(tmp_path: Path) -> None:
+    """Up to v0.1.5 there is no logits module: a no that is known, where a newer aiter without one is unknown."""
+    host = machine(tmp_path / "m", archs=["gfx942"], triton="3.6.0", aiter="914dcee3")
+    folder = Path(host.search_path[0]) / "aiter/ops/triton"
+    (folder / "pa_mqa_logits.py").unlink()
+    assert {reason.code for reason in decide(probe(host)).verdict("aiter-token").reasons} == {"aiter.source-unknown"}
+    (folder / "pa_decode.py").write_text("")
+    verdict = decide(probe(host)).verdict("aiter-token")
+    assert {reason.code for reason in verdict.reasons} == {"aiter.no-preshuffle-logits"}
+    (folder / "attention").mkdir()
+    assert decide(probe(host)).verdict("aiter-token").verdict == "unknown"
+
+
 def test_the_newer_place_of_the_module_comes_first(tmp_path: Path) -> None:
     """Where both places have a file, as with a leftover of an older installation, the newer one is imported."""
     write_aiter_tree(tmp_path, GENERATIONS["914dcee3"])

@@ -56,7 +56,7 @@ def edited(git: Path, commit: str, edits: tuple[tuple[str, str, str], ...]) -> E
     return Edited(git, commit, tuple(files.items()))
 
 
-def truth(checkout: Edited, machine: RealMachine) -> dict[str, str]:
+def truth(checkout: Checkout, machine: RealMachine) -> dict[str, str]:
     """What becomes of each row's call: `runs`, or what keeps it from that."""
     sandbox = Sandbox(checkout, machine)
     try:

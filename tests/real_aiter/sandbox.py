@@ -139,7 +139,7 @@ class Sandbox:
         return module
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _modules(checkout: Checkout) -> frozenset[str]:
     """Paths of aiter's modules and packages, without ending."""
     paths = {
@@ -149,11 +149,15 @@ def _modules(checkout: Checkout) -> frozenset[str]:
     return frozenset(paths | folders)
 
 
-@functools.cache
 def _source(checkout: Checkout, name: str) -> tuple[str, CodeType] | None:
     path = name.replace(".", "/")
     for file in (f"{path}.py", f"{path}/__init__.py"):
         text = checkout.text(file)
         if text is not None:
-            return file, compile(text, f"{checkout.commit}:{file}", "exec", dont_inherit=True)
+            return file, _compiled(text, file)
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(text: str, file: str) -> CodeType:
+    return compile(text, file, "exec", dont_inherit=True)

@@ -8,22 +8,22 @@ it would run.
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nsa_caps import AotBundle, AotKernel, Capabilities, Device, Package, Request, decide, probe
+from nsa_caps import AotBundle, AotKernel, Capabilities, Device, Package, Request, decide
 from nsa_caps.capabilities.aiter_history import AITER_RELEASES
 from nsa_caps.capabilities.switches import resolve
-from nsa_caps.testing import machine
 
 from .checkout import Checkout
 from .compiles import Key, table
 from .gates import Bundle, Call, RealMachine, cache_kernels_take_preshuffle, outcome
+from .judged import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COMMITS = (
     "fe927e8d", "914dcee3", "9715eeccee", "a8eb62f5", "10c87ea1", "a1bdcec9", "a6bb4993", "3b2e6f48", "861b4c93",
@@ -41,25 +41,6 @@ SYSTEM_TRITON = (None, "0", "1", "true")
 # In the bundle: nothing, the kernels for this GPU, or those for another one.
 BUNDLES = ("none", "own", "other")
 PAGES = {"aiter-preshuffle": (16, 32, 48, 64, 80, 128, 256, 512), "aiter-flat": (64,), "aiter-token": (1,)}
-# Every file of aiter that its import runs, or that decides, at any commit of its main branch since the first kernel.
-FILES = tuple(Path(__file__).with_name("files.txt").read_text(encoding="utf-8").split())
-
-
-def lay_out_sources(site: Path, checkout: Checkout) -> None:
-    """Write the files of a commit that probes read."""
-    for name in FILES:
-        text = checkout.text(f"aiter/{name}")
-        if text is not None:
-            path = site / "aiter" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-
-
-def probed(folder: Path, checkout: Checkout) -> Capabilities:
-    """Return what the probes find on a machine with this commit's sources."""
-    host = machine(folder / "machine", archs=("gfx942",), environ={"SGLANG_USE_AITER": "1"})
-    lay_out_sources(folder / "machine" / "site", checkout)
-    return probe(host)
 
 
 @pytest.mark.parametrize("commit", COMMITS)
@@ -67,7 +48,7 @@ def test_every_row_of_aiter_is_met_exactly_where_aiter_runs_it(
     aiter_checkout: Path, tmp_path: Path, commit: str
 ) -> None:
     """A row of aiter is met exactly where its own gates pass, its kernel reads what was written, and it compiles."""
-    base = probed(tmp_path, Checkout(aiter_checkout, commit))
+    base = read(tmp_path, Checkout(aiter_checkout, commit))
     takes_preshuffle = cache_kernels_take_preshuffle(aiter_checkout, commit)
     wrong: list[str] = []
     count = 0
@@ -138,7 +119,7 @@ def would_run(git: Path, commit: str, real: RealMachine, call: Call) -> bool | N
 def test_the_releases_that_fixes_name_show_what_the_table_says(aiter_checkout: Path, tmp_path: Path, name: str) -> None:
     """What `aiter_releases.py` says of a release is what the probe reads from its commit."""
     release = AITER_RELEASES[name]
-    source = probed(tmp_path, Checkout(aiter_checkout, release.commit)).aiter_source
+    source = read(tmp_path, Checkout(aiter_checkout, release.commit)).aiter_source
     assert source is not None
     assert {field: getattr(source, field) for field in source.__dataclass_fields__ if field != "location"} == {
         field: getattr(release.source, field) for field in source.__dataclass_fields__ if field != "location"

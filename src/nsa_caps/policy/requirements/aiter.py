@@ -155,9 +155,9 @@ def logits_take_preshuffle(caps: Capabilities, _: Request) -> Reason | None:
     return Reason(
         "aiter.no-preshuffle-logits",
         "unmet",
-        observed="it takes neither",
+        observed="it takes neither" if source.logits_module else "it has none",
         required=required,
-        source=source.logits_module,
+        source=source.logits_module or source.location,
         changes=(Change.aiter("0.1.13"),),
     )
 

@@ -65,6 +65,8 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
     facts: dict[str, Any] = {"location": package}
     lines: list[tuple[str, str]] = []
     module = next((name for name in LOGITS if files.module(name)), None)
+    if module is None and _is_older_than_the_kernel(files):
+        return AiterSource(location=package, logits_preshuffle=False), []
     if module is None:
         return AiterSource(location=package), [(_file(LOGITS[0]), "is not there: there is no logits module")]
     facts["logits_module"] = files.module(module)
@@ -95,6 +97,15 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
     lines = list(dict.fromkeys(lines))[:_MOST_LINES]
     unaccounted = tuple(f"{file}: {text}" for file, text in lines)
     return AiterSource(**facts, unaccounted=unaccounted), lines
+
+
+def _is_older_than_the_kernel(files: PackageFiles) -> bool:
+    """Return whether the package is of before d36601a9: it has the flat folder of that time, and no logits module.
+
+    A newer package that lacks the module may have moved it, of which nothing is known.
+    """
+    names = files.listing("ops/triton")
+    return "pa_decode.py" in names and "attention" not in names and not files.shadowed
 
 
 def _file(dotted: str) -> str:
