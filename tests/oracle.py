@@ -78,6 +78,11 @@ def one_dialect(machine: Machine) -> bool:
     return machine.archs is not None and len({arch.startswith("gfx94") for arch in machine.archs}) < 2
 
 
+def sees(machine: Machine) -> bool:
+    """Whether torch is built for the GPUs that are there: CUDA's sees no gfx, ROCm's no sm_."""
+    return all(arch.startswith("sm_") is (machine.platform == "cuda") for arch in machine.archs or ())
+
+
 # --- switches, each by its consumer's grammar
 
 
@@ -253,7 +258,9 @@ def gluon_runs(machine: Machine, arch: str, *, preshuffle: bool) -> bool:
 
 def aiter_usable(machine: Machine) -> bool:
     """Whether anything of aiter can be called on every GPU."""
-    if machine.platform != "rocm" or not machine.archs or set(machine.archs) & (HYGON_ARCHS | NO_FP8_ARCHS):
+    if machine.platform != "rocm" or not machine.archs or not sees(machine):
+        return False
+    if set(machine.archs) & (HYGON_ARCHS | NO_FP8_ARCHS):
         return False
     if machine.aiter not in GENERATIONS or triton_version(machine) is None:
         return False
@@ -295,7 +302,7 @@ def token_runs(machine: Machine) -> bool:
 
 def deepgemm_runs(machine: Machine) -> bool:
     """DeepGEMM on flat pages of 64."""
-    if machine.platform != "cuda" or not machine.deep_gemm or not machine.archs:
+    if machine.platform != "cuda" or not machine.deep_gemm or not machine.archs or not sees(machine):
         return False
     takes_all = set(machine.archs) <= {"sm_90", "sm_100", "sm_103", "sm_120"}
     # Its store and gather are Triton's.
@@ -315,7 +322,7 @@ def lowest_triton(machine: Machine) -> Version:
 
 def portable_runs(machine: Machine) -> bool:
     """This library's Triton kernels, on the GPUs that they were compiled for, by a Triton that does so."""
-    if machine.platform not in ("rocm", "cuda") or not machine.archs or not one_dialect(machine):
+    if machine.platform not in ("rocm", "cuda") or not machine.archs or not one_dialect(machine) or not sees(machine):
         return False
     if not machine.torch or triton_version(machine) is None or base_release(machine) < lowest_triton(machine):
         return False

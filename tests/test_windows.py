@@ -28,6 +28,11 @@ layout = nsa_caps.select_indexer_layout(told, nsa_caps.Request())
 assert layout.row == "portable", layout.row
 from nsa_caps.cli.main import main
 assert main(["report"]) in (0, 1)
+proofs = dict(os.environ, NSA_CAPS_PROOFS={proofs!r})
+kept = nsa_caps.probe(nsa_caps.Host(proofs, ({site!r},), {{}}, {root!r}))
+assert kept.kept == (), kept.kept
+assert [note.text for note in kept.notes if note.probe == "kept"] == [
+    "whose it is cannot be asked on this system, so it is not read"], kept.notes
 """
 
 
@@ -41,7 +46,10 @@ def test_an_os_without_what_windows_has_not(tmp_path: Path) -> None:
         triton="3.6.0",
         triton_distributions={"triton-windows": "3.6.0.post24"},
     )
-    script = _SCRIPT.format(site=str(tmp_path / "site"), root=str(tmp_path / "root"))
+    (tmp_path / "proofs").mkdir()
+    (tmp_path / "proofs/reference.json").write_text("{}")
+    places = {name: str(tmp_path / name) for name in ("site", "root", "proofs")}
+    script = _SCRIPT.format(**places)
     source = str(Path(__file__).parents[1] / "src")
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -87,7 +87,8 @@ def test_each_field_alone(field: str, fmt: PageFormat, data: st.DataObject) -> N
 def test_a_key_of_another_shape(field: str) -> None:
     """In rows that hold both, so that every size is the same; no kernel writes several scales a token."""
     one = PageFormat(page_size=64, head_dim=128, quant_block_size=64, row_stride=512)
-    other = replace(one, **{field: {"head_dim": 64, "quant_block_size": 128}[field]})
+    changed: dict[str, Any] = {field: {"head_dim": 64, "quant_block_size": 128}[field]}
+    other = replace(one, **changed)
     assert one.page_bytes == other.page_bytes
     assert one.fingerprint != other.fingerprint
     assert [each.field for each in difference(one, other)] == [field]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nsa_caps import Decision, Reason
+    from nsa_caps.capabilities.records import Platform
 
 ASKED, ESCAPED = {"SGLANG_USE_AITER": "1"}, {"SGLANG_USE_AITER": "1", "AITER_USE_SYSTEM_TRITON": "1"}
 AOT = "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS"
@@ -571,6 +572,24 @@ def test_the_fix_of_a_deep_gemm_fits_the_torch() -> None:
     (change,) = reason(decide(lacking.replace(build="12.8")), "deepgemm", "deepgemm.no-paged-logits").changes
     assert change.kind == "advice"
     assert "build DeepGEMM for CUDA 12.8" in change.text
+
+
+@pytest.mark.parametrize("platform", ["cpu", "rocm"])
+def test_a_torch_for_other_gpus_is_fixed_by_one_for_these(platform: Platform) -> None:
+    """A GPU that this torch does not see runs nothing; the torch for it is the fix, and leads to a row that runs."""
+    caps = nvidia("sm_90").replace(platform=platform, deep_gemm=Package("deep_gemm", "missing"), deep_gemm_files=None)
+    assert decide(caps).chosen == "reference"
+    (step,) = decide(caps).smallest_fix("portable") or []
+    assert step.code == {"cpu": "platform.mismatch", "rocm": "device.none"}[platform]
+    assert step.changes[0].text.startswith("pip install torch --index-url https://download.pytorch.org/whl/cu")
+    assert step.changes[0].text in decide(caps).explain()
+
+
+def test_a_half_unpacked_deep_gemm_is_installed_again() -> None:
+    """No package of that name is to be had: it is a module of its own."""
+    caps = h200(lacks=("deep_gemm.utils",)).replace(build="13.0")
+    (change,) = reason(decide(caps), "deepgemm", "deepgemm.lacks").changes
+    assert change.text == 'pip install "sgl-deep-gemm>=0.1.5"'
 
 
 @pytest.mark.parametrize("arch", ["sm_90", "sm_100", "sm_103", "sm_120"])

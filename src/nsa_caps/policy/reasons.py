@@ -116,7 +116,7 @@ class Reason:
         return f"{self.summary}: {self.observed}; needs {self.required}{source}"
 
 
-# No change can remove these.
+# No change can remove these, unless they name one: a torch for the GPUs that are there.
 _OUT_OF_REACH = {
     "platform.mismatch": "for {required}",
     "row.not-in-request": "not among the rows that the engine runs",
@@ -149,12 +149,13 @@ class RowVerdict:
     def out_of_reach(self) -> str | None:
         """Why nothing else about the row matters: it is another platform's, or not the engine's; else None."""
         for reason in self.reasons:
-            if reason.code in _OUT_OF_REACH:
+            if reason.code in _OUT_OF_REACH and not reason.changes:
                 return _OUT_OF_REACH[reason.code].format(required=reason.required)
         return None
 
     @property
     def decisive_reasons(self) -> tuple[Reason, ...]:
         """The reasons that matter: those that put the row out of reach where there are any, else all."""
-        barriers = tuple(reason for reason in self.reasons if reason.code in _OUT_OF_REACH)
-        return barriers or self.reasons
+        if self.out_of_reach is None:
+            return self.reasons
+        return tuple(reason for reason in self.reasons if reason.code in _OUT_OF_REACH)

@@ -70,6 +70,7 @@ def _no_options(_: int) -> Mapping[str, Any]:
 _AITER = (
     need.platform_is("rocm"),
     gpu.gpu_visible,
+    need.gpus_fit_torch,
     gpu.fp8_dialect,
     need.vector_shape,
     need.head_counts(32, 64),
@@ -162,6 +163,7 @@ ROWS: tuple[Row, ...] = (
         requirements=(
             need.platform_is("cuda"),
             gpu.gpu_visible,
+            need.gpus_fit_torch,
             need.package_found("torch", "torch"),
             deep_gemm.installed,
             deep_gemm.arch_has_kernel,
@@ -188,6 +190,7 @@ ROWS: tuple[Row, ...] = (
         requirements=(
             need.platform_is("cuda", "rocm"),
             gpu.gpu_visible,
+            need.gpus_fit_torch,
             gpu.fp8_dialect,
             gpu.triton_archs,
             need.package_found("torch", "torch"),

@@ -68,13 +68,12 @@ def _files(host: Host, folder: str, notes: list[Note]) -> DeepGemmFiles:
     kernels = lacks = None
     try:
         kernels = _kernels(host, folder)
-        # vLLM's wheel has an extension for each Python, all built alike.
-        extension = next((name for name in host.list_folder(folder) if re.fullmatch(r"_C[\w.-]*\.so", name)), None)
+        extension = _extension(host, folder, notes)
         if extension is not None:
             libraries, *asked = host.texts_after(f"{folder}/{extension}", _CUDART, *_NVCC)
             cuda = _number(libraries)
             nvcc = next(filter(None, map(_release, asked)), None)
-        lacks = tuple(_lacks(host, f"{folder}/__init__.py"))
+        lacks = tuple(_lacks(host, folder))
     except UnreadableError as error:
         notes.append(Note("deep_gemm", error.path, error.why))
     except SourceError as error:
@@ -91,18 +90,44 @@ def _kernels(host: Host, folder: str) -> tuple[str, ...]:
     return tuple(sorted(set(found), key=lambda family: int(family[2:])))
 
 
-def _lacks(host: Host, path: str) -> Iterator[str]:
-    """Yield the packages that a module imports unconditionally and that are not installed."""
-    module = parse(host.read_text(path) or "")
+def _extension(host: Host, folder: str, notes: list[Note]) -> str | None:
+    """Return the compiled module that an import would load: vLLM's older wheels have one for each Python."""
+    names = [name for name in host.list_folder(folder) if re.fullmatch(r"_C\w*\.[\w.-]*so", name)]
+    fitting = [name for name in names if name[name.index(".") :] in _suffixes()]
+    if names and not fitting:
+        notes.append(Note("deep_gemm", f"{folder}/{names[0]}", "is of another Python than this one"))
+    return fitting[0] if fitting else None
+
+
+def _suffixes() -> list[str]:
+    from importlib.machinery import EXTENSION_SUFFIXES  # noqa: PLC0415 few start-ups meet a DeepGEMM
+
+    return EXTENSION_SUFFIXES
+
+
+def _lacks(host: Host, folder: str) -> Iterator[str]:
+    """Yield what a package imports unconditionally and that is not there: packages, and modules of its own.
+
+    Raises:
+        SourceError: it raises where it is imported, or is no Python.
+    """
+    module = parse(host.read_text(f"{folder}/__init__.py") or "")
     names: dict[str, None] = {}
+    own: dict[str, None] = {}
     for statement in module.body:
+        if isinstance(statement, ast.Raise):
+            raise SourceError(f"line {statement.lineno}: its import raises")
         if isinstance(statement, ast.Import):
             names.update((alias.name.partition(".")[0], None) for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom) and not statement.level and statement.module:
-            names[statement.module.partition(".")[0]] = None
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            (own if statement.level else names)[statement.module.partition(".")[0]] = None
     for name in names:
         if name not in sys.stdlib_module_names and host.find_package(name) is None:
             yield name
+    for name in own:
+        places = (f"{folder}/{name}{suffix}" for suffix in (".py", *_suffixes()))
+        if not host.is_folder(f"{folder}/{name}") and not any(map(host.is_file, places)):
+            yield f"deep_gemm.{name}"
 
 
 def _number(text: str | None) -> int | None:

@@ -185,6 +185,8 @@ class Host:
         Raises:
             UnreadableError: others may write it, or it cannot be looked at.
         """
+        if not hasattr(os, "geteuid"):  # Windows
+            raise UnreadableError(path, "whose it is cannot be asked on this system, so it is not read")
         path = os.path.realpath(path)
         trusted = (0, os.geteuid())
         first = True

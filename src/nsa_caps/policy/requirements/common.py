@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Requirement",
+    "gpus_fit_torch",
     "head_counts",
     "key_blocks",
     "package_found",
@@ -42,7 +43,7 @@ class Requirement(Protocol):
 
 
 def platform_is(*wanted: Platform) -> Requirement:
-    """Need torch to be built for one of these platforms."""
+    """Need torch to be built for one of these platforms; where the GPUs are of one, the fix is the torch for them."""
 
     def check(caps: Capabilities, _: Request) -> Reason | None:
         if caps.platform in wanted:
@@ -61,9 +62,30 @@ def platform_is(*wanted: Platform) -> Requirement:
             observed=caps.platform,
             required=" or ".join(wanted),
             source=caps.platform_source,
+            changes=(torch_change(caps),) if _gpu_platforms(caps) & {*wanted} else (),
         )
 
     return check
+
+
+def _gpu_platforms(caps: Capabilities) -> set[str]:
+    """Return the platforms whose torch the visible GPUs need; Hygon's, whose torch is its own, need none of these."""
+    archs = (caps.archs or ()) if caps.platform in ("cpu", "cuda", "rocm") else ()
+    return {"cuda" if arch.startswith("sm_") else "rocm" for arch in archs}
+
+
+def gpus_fit_torch(caps: Capabilities, _: Request) -> Reason | None:
+    """Need a torch that is built for the visible GPUs: one for another vendor's sees none of them."""
+    if caps.platform not in ("cuda", "rocm") or not _gpu_platforms(caps) - {caps.platform}:
+        return None
+    return Reason(
+        "device.none",
+        "unmet",
+        observed=f"{', '.join(dict.fromkeys(caps.archs or ()))}, and a torch built for {caps.platform}",
+        required="a GPU that this torch is built for",
+        source=caps.platform_source,
+        changes=(torch_change(caps),),
+    )
 
 
 def package_found(name: str, distribution: str) -> Requirement:
@@ -96,11 +118,12 @@ def _installation(caps: Capabilities, name: str, distribution: str) -> Change:
     if name == "aiter":
         return Change.aiter("main")
     if name == "torch":
-        return _torch_change(caps)
+        return torch_change(caps)
     return triton_change(caps, "3.6.0") if name == "triton" else Change("package", name, distribution)
 
 
-def _torch_change(caps: Capabilities) -> Change:
+def torch_change(caps: Capabilities) -> Change:
+    """Return the change to a torch that is built for the visible GPUs."""
     index = "pip install torch --index-url https://download.pytorch.org/whl/"
     archs = caps.archs or ()
     if any(arch.startswith("gfx") for arch in archs):

@@ -141,13 +141,14 @@ def imports(caps: Capabilities, _: Request) -> Reason | None:
     observed = f"it imports {', '.join(files.lacks)}, which is not installed"
     names = {"tvm_ffi": "apache-tvm-ffi"}
     text = f"install what its metadata ask for: {', '.join(names.get(name, name) for name in files.lacks)}"
+    halved = any(name.startswith("deep_gemm.") for name in files.lacks)
     return Reason(
         "deepgemm.lacks",
         "unmet",
         observed=observed,
         required="all of its imports",
         source=files.location,
-        changes=(Change("advice", text),),
+        changes=_install(caps) if halved else (Change("advice", text),),
     )
 
 

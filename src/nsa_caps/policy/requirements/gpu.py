@@ -35,6 +35,7 @@ __all__ = [
 # Where the GPUs are not known: what would make them known, by what stood in the way.
 _READABLE = {
     "no-nvidia-ml-py": "pip install nvidia-ml-py",
+    "nvml": "let NVML answer: docker run --gpus all in a container, and libnvidia-ml.so.1 on the library path",
     "cuda-order": "export CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPUs by UUID (nvidia-smi -L)",
 }
 # What prints the arch, by platform, for those who state it.
