@@ -90,7 +90,7 @@ def a_machine(caps: Capabilities) -> None:
     assert_type(caps.devices, tuple[Device, ...] | None)
     assert_type(caps.archs, tuple[str, ...] | None)
     assert_type(caps.triton, Package)
-    assert_type(caps.triton.state, Literal["found", "missing", "broken", "impostor"])
+    assert_type(caps.triton.state, Literal["found", "missing", "broken", "impostor", "unknown"])
     assert_type(caps.switches, Mapping[str, Switch])
     assert_type(caps.switches["use_aiter"].value, bool | str | None)
     assert_type(caps.notes, tuple[Note, ...])

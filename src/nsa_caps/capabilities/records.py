@@ -43,7 +43,7 @@ SCHEMA_VERSION = 1
 
 Platform: TypeAlias = Literal["rocm", "cuda", "xpu", "npu", "musa", "hpu", "metax", "dcu", "cpu", "unknown"]
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
-PackageState: TypeAlias = Literal["found", "missing", "broken", "impostor"]
+PackageState: TypeAlias = Literal["found", "missing", "broken", "impostor", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class Package:
     Attributes:
         name: the import name.
         state: `found`; `missing`; `broken` (there, but its own files cannot be read); `impostor` (another project of
-            the same name: the public index's `aiter` is an async-iterator library).
+            the same name: the public index's `aiter` is an async-iterator library); `unknown` (an import may bring it
+            from a place that cannot be told, or it could not be looked for).
         version: as its own files say, else its metadata, else None.
         distribution: the name of the distribution that installed it, where one is known.
         location: its folder or file.

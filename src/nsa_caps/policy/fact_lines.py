@@ -85,6 +85,8 @@ def _system_facts(system: System) -> Iterator[tuple[str, str, str | None]]:
 
 
 def _version(package: Package) -> str:
+    if package.state == "unknown":
+        return "not known"
     version = package.version or "of unknown version"
     return version if package.state == "found" else f"{version}, {package.state}"
 

@@ -69,8 +69,8 @@ def _devices(caps: Capabilities) -> str:
 
 
 def _version(package: Package) -> str:
-    if package.state == "missing":
-        return "missing"
+    if package.state in ("missing", "unknown"):
+        return package.state
     version = package.version or "of unknown version"
     return version if package.state == "found" else f"{version}, {package.state}"
 

@@ -77,6 +77,7 @@ CODES: Mapping[str, str] = MappingProxyType({
     "deepgemm.cuda": "the installed DeepGEMM is built for another CUDA than torch",
     "deepgemm.toolkit": "no CUDA toolkit was found where DeepGEMM looks for one",
     "deepgemm.nvcc": "the nvcc that DeepGEMM finds is too old",
+    "package.unknown": "it is not known which package an import would bring",
 })  # fmt: skip
 
 

@@ -48,9 +48,12 @@ def deep_gemm(host: Host) -> Mapping[str, Any]:
 
 def bundled_deep_gemm(host: Host) -> Mapping[str, Any]:
     """Find the DeepGEMM inside vLLM's own wheel, which vLLM takes where no other is installed."""
-    folder = host.find_package("vllm")
+    try:
+        folder, other = host.find_package("vllm"), host.find_package("deep_gemm")
+    except UnreadableError as error:
+        return {"notes": (Note("deep_gemm", error.path, error.why),)}
     place = f"{folder}/third_party/deep_gemm"
-    if folder is None or host.find_package("deep_gemm") is not None or not host.is_file(f"{place}/__init__.py"):
+    if folder is None or other is not None or not host.is_file(f"{place}/__init__.py"):
         return {}
     notes: list[Note] = []
     package = Package("deep_gemm", "found", None, "vllm", place, place)

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import os
 import stat
+import struct
 import sys
 from dataclasses import dataclass
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
 from nsa_caps.errors import NsaCapsError
+from nsa_caps.probes.exhaustion import ExhaustedError, is_exhaustion
+from nsa_caps.probes.import_system import UntoldPlaceError, find, other_finders, package_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
-__all__ = ["EDITABLE", "Host", "UnreadableError"]
+    from nsa_caps.probes.import_system import Finder
 
-EDITABLE = "__editable___"
-"""How the finders that setuptools writes for editable installs are named, before the distribution."""
+__all__ = ["Host", "UnreadableError"]
 
 # The largest file that a probe asks for is a kernel module of 81 kB (aiter at 04907edc).
 _LARGEST_FILE = 2 * 1024 * 1024
@@ -55,12 +57,14 @@ class Host:
         search_path: the folders that packages are looked up in, in order (`sys.path`).
         modules: modules already imported, by name (`sys.modules`); their attributes are read, nothing is imported.
         root: path of the file-system root, below which `/sys` and `/proc` are read.
+        finders: the import finders beside Python's own that may bring a package from elsewhere than the search path.
     """
 
     environ: Mapping[str, str]
     search_path: tuple[str, ...]
     modules: Mapping[str, object]
     root: str = "/"
+    finders: tuple[Finder, ...] = ()
 
     @classmethod
     def current(cls) -> Host:
@@ -72,6 +76,7 @@ class Host:
             # A dot, not its name: the working folder may have been deleted.
             search_path=tuple(entry or os.curdir for entry in entries if isinstance(entry, str)),
             modules=sys.modules,
+            finders=other_finders(),
         )
 
     @property
@@ -97,7 +102,7 @@ class Host:
         except UnreadableError:
             raise
         except (OSError, ValueError) as error:
-            raise UnreadableError(path, _why(error)) from error
+            raise _unreadable(path, error) from error
         return _decode(path, data)
 
     def list_folder(self, path: str, beginnings: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -117,7 +122,7 @@ class Host:
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except (OSError, ValueError) as error:
-            raise UnreadableError(path, _why(error)) from error
+            raise _unreadable(path, error) from error
 
     def texts_after(self, path: str, *markers: bytes) -> tuple[str | None, ...]:
         """Return the 16 bytes behind each marker in a compiled file, as ASCII; None: no such file, or no such marker.
@@ -148,7 +153,7 @@ class Host:
         except UnreadableError:
             raise
         except (OSError, ValueError) as error:
-            raise UnreadableError(path, _why(error)) from error
+            raise _unreadable(path, error) from error
         return tuple(found[marker].decode("ascii", "replace") if marker in found else None for marker in markers)
 
     def may_open(self, path: str) -> bool:
@@ -167,15 +172,17 @@ class Host:
 
     def exists(self, path: str) -> bool:
         """Return whether there is anything of this name, also a link that leads nowhere; nothing is opened."""
-        return os.path.lexists(path)
+        return _status(path, os.lstat) is not None
 
     def is_file(self, path: str) -> bool:
         """Return whether there is a regular file of this name."""
-        return os.path.isfile(path)
+        status = _status(path)
+        return status is not None and stat.S_ISREG(status.st_mode)
 
     def is_folder(self, path: str) -> bool:
         """Return whether there is a folder of this name."""
-        return os.path.isdir(path)
+        status = _status(path)
+        return status is not None and stat.S_ISDIR(status.st_mode)
 
     def kept_from_others(self, path: str) -> None:
         """Refuse a file or folder that others than this process's user and root may have written, or any above it.
@@ -194,7 +201,7 @@ class Host:
             try:
                 status = os.stat(path)
             except (OSError, ValueError) as error:
-                raise UnreadableError(path, _why(error)) from error
+                raise _unreadable(path, error) from error
             sticky = not first and status.st_mode & stat.S_ISVTX
             if status.st_uid not in trusted or (status.st_mode & 0o022 and not sticky):
                 raise UnreadableError(path, "others than its owner and root may write it, so it is not read")
@@ -211,6 +218,25 @@ class Host:
             return None
         # Layers of an image keep whole seconds.
         return f"{status.st_size} {int(status.st_mtime)}"
+
+    def is_compiled(self, path: str) -> bool:
+        """Return whether this Python has compiled a source as it is now, and has the bytecode beside it."""
+        folder, name = os.path.split(path)
+        tag = sys.implementation.cache_tag
+        compiled = f"{folder}/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
+        source = _status(path)
+        try:
+            with _open_regular(compiled, _LARGEST_SEARCHED) as stream:
+                head = stream.read(16)
+        except (OSError, ValueError) as error:
+            if is_exhaustion(error):
+                raise
+            return False
+        # Bytes 4 to 16 (PEP 552): flags, none where the next two count, then time of change and size of the source.
+        low = 0xFFFFFFFF
+        return source is not None and head[4:] == struct.pack(
+            "<III", 0, int(source.st_mtime) & low, source.st_size & low
+        )
 
     def stands_in(self, module: str) -> str | None:
         """Return what an object is that stands in for an imported module and answers anything, as a mock; else None."""
@@ -242,39 +268,39 @@ class Host:
         A module that is already imported tells its own place. A folder without `__init__.py` counts only where no
         entry of the search path has a regular package, as the import system has it. What setuptools installed as
         editable stands in no entry: its finder, which the interpreter loads at its start, maps names to places.
+
+        Raises:
+            UnreadableError: the import system of this process may bring it from a place that cannot be told.
         """
         if name in self.modules and self.modules[name] is None:
             # The import system's own mark for a name that is not to be found.
             return None
         loaded = self.attribute(name, "__file__")
         if isinstance(loaded, str):
-            return os.path.dirname(loaded) if os.path.basename(loaded) == "__init__.py" else loaded
-        bare: str | None = None
-        for entry in self.search_path:
-            folder = os.path.join(entry, name)
-            if self.is_file(folder + "/__init__.py"):
-                return folder
-            if self.is_file(folder + ".py"):
-                return folder + ".py"
-            if bare is None and self.is_folder(folder):
-                bare = folder
-        return bare or self._editable(name)
+            return os.path.dirname(loaded) if os.path.basename(loaded).startswith("__init__.") else loaded
+        try:
+            return find(name, self)
+        except UntoldPlaceError as error:
+            raise UnreadableError(name, str(error)) from error
 
-    def _editable(self, name: str) -> str | None:
-        """Return where a loaded finder of an editable install (`__editable___*_finder`) has a package or module."""
-        # A list first: other threads may be importing.
-        for module in list(self.modules):
-            mapping = getattr(self.modules.get(module), "MAPPING", None) if module.startswith(EDITABLE) else None
-            place = mapping.get(name) if isinstance(mapping, dict) else None
-            if isinstance(place, str):
-                return next((path for path in (place, place + ".py") if os.path.exists(path)), None)
+    def package_file(self, folder: str) -> str | None:
+        """Return which file makes a folder a package to Python: `__init__.py` or a compiled one; None: it is none."""
+        return package_file(folder, self)
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> NsaCapsError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ExhaustedError(f"{path}: {why}") if is_exhaustion(error) else UnreadableError(path, why)
+
+
+def _status(path: str, look: Callable[[str], os.stat_result] = os.stat) -> os.stat_result | None:
+    """Return what is known of a file, or None where there is none, also to Python's own finder."""
+    try:
+        return look(path)
+    except (OSError, ValueError) as error:
+        if is_exhaustion(error):
+            raise _unreadable(path, error) from error
         return None
-
-
-def _why(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error)
 
 
 def _read_regular(path: str) -> bytes:

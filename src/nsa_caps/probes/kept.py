@@ -143,7 +143,10 @@ def files_changed(host: Host, file: KeptFile) -> str | None:
 
 
 def _same_files(host: Host, package: PackageFiles) -> bool:
-    folder = _folder_of(host, package.name)
+    try:
+        folder = _folder_of(host, package.name)
+    except UnreadableError:
+        return False
     if folder is None:
         return not package.files
     paths = [entry.rsplit(" ", 2)[0] for entry in package.files]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nsa_caps.capabilities.records import Note
 from nsa_caps.probes.gpu import Gpu
+from nsa_caps.probes.host import UnreadableError
 from nsa_caps.probes.signs import has_driver
 from nsa_caps.probes.timeout import TimeLimit
 
@@ -24,7 +25,7 @@ def nvml_gpus(host: Host, notes: list[Note]) -> list[Gpu] | Literal["no-nvidia-m
     driver = has_driver(host, "nvidia")
     if loaded is None and not driver:
         return []
-    if loaded is None and not (host.is_this_machine and host.find_package("pynvml") is not None):
+    if loaded is None and not (host.is_this_machine and _is_installed(host)):
         text = "an NVIDIA driver is loaded; its GPUs are told by nvidia-ml-py, which is not installed"
         notes.append(Note("devices", "pynvml", text))
         return "no-nvidia-ml-py"
@@ -38,6 +39,14 @@ def nvml_gpus(host: Host, notes: list[Note]) -> list[Gpu] | Literal["no-nvidia-m
     text = f"{absent}, though there are traces of an NVIDIA driver" if absent is not None else str(failure)
     notes.append(Note("devices", "NVML", f"{text}: its GPUs are not known"))
     return "nvml"
+
+
+def _is_installed(host: Host) -> bool:
+    try:
+        return host.find_package("pynvml") is not None
+    except UnreadableError:
+        # It may come from somewhere, and is imported to be asked.
+        return True
 
 
 class _Answer(NamedTuple):

@@ -10,7 +10,8 @@ from types import MappingProxyType, SimpleNamespace
 
 from nsa_caps.capabilities.system import System
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.probes.host import EDITABLE, Host
+from nsa_caps.probes.host import Host
+from nsa_caps.probes.import_system import EDITABLE
 from nsa_caps.probes.interpreter import package_folders
 
 __all__ = ["PythonError", "host_of_python"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.records import Note, Package
-from nsa_caps.probes.host import EDITABLE, UnreadableError
+from nsa_caps.probes.host import UnreadableError
+from nsa_caps.probes.import_system import EDITABLE
 from nsa_caps.probes.python_source import SourceError, parse, string_literals
 
 if TYPE_CHECKING:
@@ -96,7 +97,11 @@ def deep_gemm_folder(host: Host) -> str | None:
 
 def _folder(host: Host, name: str) -> str | None:
     (wanted,) = (wanted for wanted in _WANTED if wanted.name == name)
-    location = host.find_package(name)
+    try:
+        location = host.find_package(name)
+    except UnreadableError:
+        # `packages` leaves the note.
+        return None
     return location if location is not None and _is_meant(host, wanted, location) else None
 
 
@@ -105,7 +110,11 @@ def _is_meant(host: Host, wanted: _Wanted, location: str) -> bool:
 
 
 def _find(host: Host, wanted: _Wanted, listing: Sequence[_Metadata], notes: list[Note]) -> Package:
-    location = host.find_package(wanted.name)
+    try:
+        location = host.find_package(wanted.name)
+    except UnreadableError as error:
+        notes.append(Note("packages", wanted.name, error.why))
+        return Package(wanted.name, "unknown")
     candidates = [metadata for metadata in listing if metadata.name in wanted.distributions]
     if location is None:
         notes.extend(
@@ -151,11 +160,25 @@ def _version_on_disk(
 ) -> tuple[str | None, str | None, bool]:
     if not host.is_folder(location):
         return None, None, False
-    if not host.is_file(location + "/__init__.py"):
+    first = host.package_file(location)
+    if first is None:
         notes.append(Note("packages", location, "a folder without __init__.py: an import gets an empty namespace"))
         return None, None, True
+    problem = None if first in wanted.version_files else _import_problem(host, f"{location}/{first}")
+    if problem is not None:
+        notes.append(Note("packages", f"{location}/{first}", problem))
+        return None, None, True
+    return _version_in_files(host, wanted, location, first, notes)
+
+
+def _version_in_files(
+    host: Host, wanted: _Wanted, location: str, first: str, notes: list[Note]
+) -> tuple[str | None, str | None, bool]:
     for name in wanted.version_files:
         path = f"{location}/{name}"
+        if name == "__init__.py" and name != first:
+            notes.append(Note("packages", f"{location}/{first}", "is compiled: what it says of itself is not read"))
+            continue
         try:
             text = host.read_text(path)
             literals = string_literals(parse(text or "")).values
@@ -175,6 +198,20 @@ def _version_on_disk(
         if text is not None and wanted.names_version:
             notes.append(Note("packages", path, "names no __version__"))
     return None, None, False
+
+
+def _import_problem(host: Host, path: str) -> str | None:
+    """Return why a package's first file cannot be imported, where it is a source; None: nothing is known against it.
+
+    A source that this Python compiled as it is now needs no second look: parsing torch's takes 25 ms.
+    """
+    if not path.endswith(".py") or host.is_compiled(path):
+        return None
+    try:
+        parse(host.read_text(path) or "")
+    except (UnreadableError, SourceError) as error:
+        return error.why if isinstance(error, UnreadableError) else str(error)
+    return None
 
 
 # As torch's metadata have it: `Requires-Dist: triton==3.8.0; platform_system == "Linux"`.

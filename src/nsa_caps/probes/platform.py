@@ -38,12 +38,12 @@ def platform(host: Host) -> Mapping[str, Any]:
     """Find the platform: a fact of torch's build, true also on a node without a GPU."""
     notes: list[Note] = []
     build, source = _build(host, notes)
-    kind, told, release = _platform(host, build, source)
+    kind, told, release = _platform(host, build, source, notes)
     return {"platform": kind, "platform_source": told, "build": release, "notes": tuple(notes)}
 
 
 def _platform(
-    host: Host, build: dict[str, str | None] | None, source: str | None
+    host: Host, build: dict[str, str | None] | None, source: str | None, notes: list[Note]
 ) -> tuple[Platform, str | None, str | None]:
     """Return the platform, where it was read, and the release of CUDA or ROCm."""
     if build is None:
@@ -51,7 +51,11 @@ def _platform(
     name, kind = next(((name, kind) for name, kind in _BUILDS if build.get(name)), (None, None))
     if name is None or kind is None or (kind == "cuda" and not has_driver(host, "nvidia")):
         for plugin, other in _PLUGINS:
-            location = host.find_package(plugin)
+            try:
+                location = host.find_package(plugin)
+            except UnreadableError as error:
+                notes.append(Note("platform", plugin, error.why))
+                return "unknown", plugin, None
             if location is not None:
                 return other, location, None
     if name is None or kind is None:
@@ -83,7 +87,11 @@ def _build(host: Host, notes: list[Note]) -> tuple[dict[str, str | None] | None,
     if problem is not None:
         notes.append(Note("platform", "torch", problem))
         return None, "torch, as imported"
-    location = host.find_package("torch")
+    try:
+        location = host.find_package("torch")
+    except UnreadableError as error:
+        notes.append(Note("platform", "torch", error.why))
+        return None, None
     if location is None:
         return None, None
     path = location + "/version.py"
@@ -97,7 +105,7 @@ def _build(host: Host, notes: list[Note]) -> tuple[dict[str, str | None] | None,
         notes.append(Note("platform", path, str(error)))
         return None, path
     builds = {name for name, _ in _BUILDS}
-    unclear = sorted(builds & literals.unclear)
+    unclear = sorted(builds & literals.unclear | (builds - literals.values.keys() if literals.is_open else set()))
     if unclear:
         notes.append(Note("platform", path, f"{', '.join(unclear)}: not a plain text or None to the end of the file"))
         return None, path

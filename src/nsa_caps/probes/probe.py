@@ -6,13 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
-from nsa_caps.capabilities.records import Capabilities, Note, Switch
+from nsa_caps.capabilities.records import Capabilities, Note, Package, Switch
 from nsa_caps.capabilities.switches import engine_meant, resolve
 from nsa_caps.probes.aiter.reader import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
 from nsa_caps.probes.deep_gemm import bundled_deep_gemm, deep_gemm
 from nsa_caps.probes.devices import devices
 from nsa_caps.probes.driver import driver
+from nsa_caps.probes.exhaustion import is_exhaustion
 from nsa_caps.probes.host import Host
 from nsa_caps.probes.kept import kept
 from nsa_caps.probes.packages import packages
@@ -51,6 +52,10 @@ _OF_ENGINE: Mapping[str, tuple[Probe, ...]] = {"vllm": (bundled_deep_gemm,)}
 _SETTABLE = frozenset(field_names(Capabilities)) - {"engine", "switches", "schema_version"}
 # Seconds that this library's own probes are waited for: a file system that takes 50 ms a call is still read.
 _OWN_TIMEOUT = 15.0
+# The notes that are kept of one probe: whoever has more has one thing wrong many times.
+_MOST_NOTES = 100
+# Where the packages could not be looked for, they are not known, and not missing.
+_NO_PACKAGES = {name: Package(name, "unknown") for name in ("torch", "triton", "aiter", "deep_gemm")}
 
 
 def probe(
@@ -73,13 +78,14 @@ def probe(
             They run in threads of their own; one that does not end is left behind: nothing can end it.
 
     Never raises on a broken machine: what could not be read is unknown and leaves a note, and so does a probe that
-    fails. What the engine's own signal handlers raise meanwhile reaches the engine.
+    fails. Where this process has no descriptor or no memory left, nothing is known but the variables. What the
+    engine's own signal handlers raise meanwhile reaches the engine.
 
     Raises:
         UnknownEngineError: the engine has no switches here.
     """
     host = Host.current() if host is None else host
-    found = _Found({}, [], {})
+    found = _Found({}, [], {}, [])
     own, third_party = TimeLimit(_OWN_TIMEOUT), TimeLimit(timeout)
     for each in BUILT_IN if probes is None else probes:
         if any(each is known for known in BUILT_IN):
@@ -93,8 +99,12 @@ def probe(
         for _, loaded in load_plugins(ENTRY_POINTS, found.notes, third_party):
             found.add_third_party(loaded, host, third_party)
         meant, resolved, switch_notes = _resolve(found.parts, engine)
+    parts = found.parts
+    if found.lacking:
+        # What was found before would be an answer, and another one than a moment later.
+        parts = {"variables": parts.get("variables", {}), **_NO_PACKAGES}
     return Capabilities(
-        engine=meant, switches=resolved, notes=(*found.notes, *switch_notes), extras=found.extras, **found.parts
+        engine=meant, switches=resolved, notes=(*found.notes, *switch_notes), extras=found.extras, **parts
     )
 
 
@@ -109,15 +119,38 @@ def _resolve(parts: Mapping[str, Any], engine: str | None) -> tuple[str, dict[st
 
 
 class _Found(NamedTuple):
-    """What the probes found so far; whatever one does wrong becomes a note that names it."""
+    """What the probes found so far; whatever one does wrong becomes a note that names it.
+
+    Attributes:
+        parts: fields of `Capabilities` by name.
+        notes: the notes.
+        extras: third parties' facts.
+        lacking: this library's own probes that this process had no descriptor or no memory for.
+    """
 
     parts: dict[str, Any]
     notes: list[Note]
     extras: dict[str, Any]
+    lacking: list[str]
 
     def add_own(self, each: Probe, host: Host, limit: TimeLimit) -> None:
-        fields, problem = limit.call(lambda: dict(each(host)), or_here=True)
-        self._add(str(getattr(each, "__qualname__", each)), fields, problem)
+        name = str(getattr(each, "__qualname__", each))
+        fields, problem = limit.call(lambda: self._ask_own(name, each, host), or_here=True)
+        if fields is None and each is packages:
+            self.parts.update(_NO_PACKAGES)
+        if name in self.lacking:
+            problem = (
+                f"{problem}; this process has no memory or no descriptor left, so that nothing is known: ask again"
+            )
+        self._add(name, fields, problem)
+
+    def _ask_own(self, name: str, each: Probe, host: Host) -> dict[str, Any]:
+        try:
+            return dict(each(host))
+        except Exception as error:
+            if is_exhaustion(error):
+                self.lacking.append(name)
+            raise
 
     def add_third_party(self, each: Probe, host: Host, limit: TimeLimit) -> None:
         name, _ = limit.call(lambda: _name(each))
@@ -129,7 +162,10 @@ class _Found(NamedTuple):
         if fields is None:
             self.notes.append(Note(name, f"probe {name}", f"failed with {problem}"))
             return
-        self.notes.extend(fields.pop("notes", ()))
+        notes = fields.pop("notes", ())
+        self.notes.extend(notes[:_MOST_NOTES])
+        if len(notes) > _MOST_NOTES:
+            self.notes.append(Note(name, name, f"left {len(notes) - _MOST_NOTES:,} notes more"))
         self.extras.update(fields.pop("extras", {}))
         self.parts.update(fields)
 

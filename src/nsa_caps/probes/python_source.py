@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Literals", "SourceError", "parse", "string_literals"]
 
+# MAXSTACK of CPython's parser; and the bytes that a tree takes for each character of its source, at most (measured).
+_PARSER_DEPTH, _BYTES_OF_A_TREE = 6000, 800
 # What may follow a backslash, in bytes and in text; a pair of characters that is none; and every comment or literal.
 _ESCAPES = "\n\r\\'\"abfnrtvx01234567"
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -38,12 +40,22 @@ def parse(text: str) -> ast.Module:
     """
     try:
         return ast.parse(_without_odd_escapes(text))
-    # The parser's own depth is one to it, too.
     except MemoryError as error:
-        raise SourceError("no memory to parse it, or nested too deep") from error
+        # What is nested deeper than the parser goes is one to it, too; and it goes deeper than this is long.
+        if len(text) < _PARSER_DEPTH or not _has_memory_for(text):
+            raise
+        raise SourceError("nested too deep for this Python's parser") from error
     # ValueError: NUL bytes. RecursionError: nesting beyond the parser.
     except (SyntaxError, ValueError, RecursionError) as error:
         raise SourceError(f"Python {sys.version_info[0]}.{sys.version_info[1]} cannot parse it: {error}") from error
+
+
+def _has_memory_for(text: str) -> bool:
+    try:
+        bytes(_BYTES_OF_A_TREE * len(text))
+    except MemoryError:
+        return False
+    return True
 
 
 def _without_odd_escapes(text: str) -> str:
@@ -69,10 +81,12 @@ class Literals(NamedTuple):
     Attributes:
         values: names whose last word is a plain string or None.
         unclear: names that something else binds, or may: a call, a branch, an import, `del`, `global`.
+        is_open: any other name may be bound too: by `import *`, through `globals()`, or by the module's `__getattr__`.
     """
 
     values: dict[str, str | None]
     unclear: set[str]
+    is_open: bool = False
 
 
 def string_literals(module: ast.Module) -> Literals:
@@ -82,9 +96,11 @@ def string_literals(module: ast.Module) -> Literals:
     """
     values: dict[str, str | None] = {}
     unclear: set[str] = set()
+    is_open = False
     for statement in module.body:
         literal = _literal(statement)
         for name in _bound(statement):
+            is_open = is_open or name in (_ANY, _STAR, "__getattr__")
             # `import *` brings no name that begins with a line.
             lost = [each for each in values if name == _ANY or each[0] != "_"] if name in (_ANY, _STAR) else [name]
             for each in lost:
@@ -96,7 +112,8 @@ def string_literals(module: ast.Module) -> Literals:
             unclear -= names
     # A function may bind them whenever it is called.
     later = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
-    return Literals({name: value for name, value in values.items() if name not in later}, unclear | later)
+    plain = {name: value for name, value in values.items() if name not in later}
+    return Literals(plain, unclear | later, is_open)
 
 
 # What a statement may bind: any name, or any that `import *` brings.

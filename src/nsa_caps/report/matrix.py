@@ -95,7 +95,8 @@ class Matrix:
     def subject(self) -> str:
         """The machine, as far as it stands while Triton and the GPUs vary."""
         package = self.caps.aiter
-        what = "no aiter" if package.state == "missing" else f"aiter {package.version or 'of unknown version'}"
+        known = package.version or "of unknown version"
+        what = {"missing": "no aiter", "unknown": "aiter"}.get(package.state, f"aiter {known}")
         state = "" if package.state in ("found", "missing") else f" ({package.state})"
         return printable(f"{what}{state}, platform {self.caps.platform}, engine {self.caps.engine}")
 

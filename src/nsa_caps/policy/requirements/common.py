@@ -24,6 +24,7 @@ __all__ = [
     "gpus_fit_torch",
     "head_counts",
     "key_blocks",
+    "not_found",
     "package_found",
     "page_sizes",
     "platform_is",
@@ -96,21 +97,43 @@ def package_found(name: str, distribution: str) -> Requirement:
         if package.state == "found":
             return None
         required = "AMD's aiter" if name == "aiter" else name
-        observed = {
-            "missing": f"no package {name}",
-            "broken": f"a package {name} that cannot be read at {package.location}",
-            "impostor": f"another project named {name}: {package.distribution or 'of no known distribution'}",
-        }[package.state]
-        return Reason(
-            f"package.{package.state}",
-            "unmet",
-            observed=observed,
-            required=required,
-            source=package.location,
-            changes=(_installation(caps, name, distribution),),
-        )
+        return not_found(package, required, (_installation(caps, name, distribution),))
 
     return check
+
+
+def not_found(package: Package, required: str, changes: tuple[Change, ...]) -> Reason:
+    """Return the reason that a package which is not found gives.
+
+    Args:
+        package: the package.
+        required: what is needed.
+        changes: what would install it.
+    """
+    name = package.name
+    if package.state == "unknown":
+        advice = f"import {name} before asking, or mend what the notes tell of it"
+        return Reason(
+            "package.unknown",
+            "unknown",
+            observed=f"which {name} an import would bring is not known",
+            required=required,
+            source=package.location,
+            changes=(Change("advice", advice),),
+        )
+    observed = {
+        "missing": f"no package {name}",
+        "broken": f"a package {name} that cannot be read at {package.location}",
+        "impostor": f"another project named {name}: {package.distribution or 'of no known distribution'}",
+    }[package.state]
+    return Reason(
+        f"package.{package.state}",
+        "unmet",
+        observed=observed,
+        required=required,
+        source=package.location,
+        changes=changes,
+    )
 
 
 def _installation(caps: Capabilities, name: str, distribution: str) -> Change:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from nsa_caps.archs import ARCHS
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
+from nsa_caps.policy.requirements.common import not_found
 from nsa_caps.policy.requirements.gpu import keep_only, where
 from nsa_caps.policy.versions import base_version
 
@@ -33,19 +34,7 @@ def installed(caps: Capabilities, _: Request) -> Reason | None:
     """Need DeepGEMM, whole, the one that is meant, and one with paged logits, which came with 2.1."""
     package, files = caps.deep_gemm, caps.deep_gemm_files
     if package.state != "found":
-        observed = {
-            "missing": "no package deep_gemm",
-            "broken": f"a package deep_gemm that cannot be read at {package.location}",
-            "impostor": f"another project named deep_gemm: {package.distribution or 'of no known distribution'}",
-        }[package.state]
-        return Reason(
-            f"package.{package.state}",
-            "unmet",
-            observed=observed,
-            required="deep_gemm",
-            source=package.location,
-            changes=_install(caps),
-        )
+        return not_found(package, "deep_gemm", _install(caps))
     if files is None:
         again = Change("advice", "take the snapshot again, with this release: older ones tell nothing of these files")
         return Reason(
