@@ -251,3 +251,48 @@ try: print(len(Host({}, (), {}, "/").read_text("/proc/self/maps")))
 except nsa_caps.NsaCapsError as error: print(error)
 """)
     assert out == "/proc/self/maps: more than the 1000 bytes that are read 0"
+
+
+# --- What the process lacks
+
+
+def test_a_full_table_of_descriptors_is_no_answer(run: Run) -> None:
+    """With no descriptor left nothing is known, which is said and kept by nobody; with some the answer is as ever."""
+    out = run("""
+import resource
+want = probe()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+try:
+    while True: held.append(os.open("/dev/null", os.O_RDONLY))
+except OSError: pass
+caps = probe()
+try: get_indexer_layout(); said = "a layout"
+except nsa_caps.NoUsableLayoutError as error: said = error.reasons[0].verdict
+for file in held: os.close(file)
+print(caps.torch.state, caps.platform, said, any("Too many open files" in note.text for note in caps.notes))
+print(probe() == want, get_indexer_layout().row)
+""")
+    assert out == "unknown unknown unknown True\nTrue reference 0"
+
+
+@pytest.mark.parametrize("place", ["torch/version.py", "triton/__init__.py"])
+def test_a_moment_of_little_memory_is_no_answer(run: Run, site: Path, place: str) -> None:
+    """Where one file could not be parsed for want of memory, nothing is known, not even what was read before it."""
+    (site / "triton").mkdir()
+    (site / "triton" / "__init__.py").write_text("__version__ = '3.6.0'\n")
+    out = run(f"""
+import ast
+real, wanted = ast.parse, open({str(site / place)!r}).read()
+def parse(text, *more):
+    if text == wanted: raise MemoryError
+    return real(text, *more)
+ast.parse = parse
+caps = probe()
+print(caps.platform, *(package.state for package in caps.packages), *(note.text.split(":")[0] for note in caps.notes))
+ast.parse = real
+print(probe().triton.version, get_indexer_layout().row)
+""")
+    first, second = out.splitlines()
+    assert first.startswith("unknown unknown unknown unknown unknown failed with MemoryError")
+    assert second == "3.6.0 reference 0"

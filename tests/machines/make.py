@@ -21,6 +21,7 @@ from nsa_caps.layout.guarded_row import guarded_row
 from nsa_caps.policy.decision import find_row
 from nsa_caps.policy.engine import decide_for_engine
 from nsa_caps.policy.kept import device_kinds, format_fields
+from nsa_caps.probes.import_system import Finder
 from nsa_caps.probes.timeout import TimeLimit
 from nsa_caps.selfcheck.check import versions_of
 from nsa_caps.selfcheck.kept import keep, package_files
@@ -67,6 +68,7 @@ class Entry(NamedTuple):
         kept: what came of rows that were run on the machine before, by row.
         kernels: the engine is asked, with this library's kernels in it or as it is; None: the machine is.
         third_party: rows that stand before this library's, as those of a plugin do.
+        finders: who else brings packages in that process, beside Python's own import system.
     """
 
     answer: str
@@ -80,6 +82,7 @@ class Entry(NamedTuple):
     kept: dict[str, Proven] = {}  # noqa: RUF012 as above
     kernels: bool | None = None
     third_party: tuple[Row, ...] = ()
+    finders: tuple[Finder, ...] = ()
 
     def decide(self, caps: Capabilities) -> Decision:
         """Return the decision that is asked for, about a machine."""
@@ -255,6 +258,8 @@ TABLE: tuple[Entry, ...] = (
     Entry(PORTABLE, "a100-with-deepgemm", "vllm#38476, sglang#32947: sm_80 fails at the first forward pass",
         nvidia("sm_80")),
     Entry(PORTABLE, "l40s-with-deepgemm", "nor sm_89", nvidia("sm_89")),
+    Entry(PORTABLE, "h200-deep-gemm-of-a-checkout", "only an import tells where scikit-build-core's finder has it",
+        nvidia("sm_90"), finders=(Finder("_editable.ScikitBuildRedirectingFinder", brings=frozenset({"deep_gemm"})),)),
     Entry(PORTABLE, "h200-no-deepgemm", "engines die late without it", nvidia("sm_90", deep_gemm=None)),
     Entry(REFERENCE, "t4", "Triton itself needs sm_80", nvidia("sm_75")),
     Entry(REFERENCE, "h200-no-triton", "DeepGEMM has neither store nor gather: this library's are in Triton",
@@ -466,6 +471,7 @@ def snapshot(entry: Entry) -> Capabilities:
                 path.symlink_to(text)
             else:
                 path.write_text(text, encoding="utf-8")
+        host = replace(host, finders=entry.finders)
         for row, verdict in entry.kept.items():
             keep_verdict(host, probe(host, engine=entry.engine), row, verdict)
         caps = probe(host, engine=entry.engine)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import py_compile
 import types
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from nsa_caps import Host, Note, Package
+from nsa_caps import Host, Note, Package, decide, probe
 from nsa_caps.probes.packages import aiter_folder, packages
 from nsa_caps.testing import lay_out_packages
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -359,3 +357,26 @@ def test_an_empty_package_is_broken(tmp_path: Path) -> None:
     found = packages(Host({}, (str(site),), {}, "/nowhere"))
     assert found["triton"].state == "broken"
     assert found["notes"][0].source == f"{site}/triton/__init__.py"
+
+
+def test_a_torch_that_cannot_be_imported_is_broken(tmp_path: Path) -> None:
+    """Its version file alone does not make torch: what `import torch` runs first must be Python, too."""
+    site = Path(lay_out_packages(tmp_path / "site", platform="cpu", torch="2.9.1"))
+    (site / "torch" / "__init__.py").write_text("def (\n")
+    caps = probe(Host({}, (str(site),), {}, "/nowhere"))
+    assert caps.torch.state == "broken"
+    assert decide(caps).chosen is None
+    assert [note.source for note in caps.notes if "cannot parse" in note.text] == [f"{site}/torch/__init__.py"]
+
+
+def test_what_python_has_compiled_is_not_parsed_again(tmp_path: Path) -> None:
+    """Bytecode of this Python, of the very time and size of the source, stands for it; any other does not."""
+    source = tmp_path / "torch" / "__init__.py"
+    source.parent.mkdir()
+    source.write_text("x = 1\n")
+    host = Host({}, (str(tmp_path),), {}, "/nowhere")
+    assert not host.is_compiled(str(source))
+    py_compile.compile(str(source))
+    assert host.is_compiled(str(source))
+    source.write_text("def another_size(\n")
+    assert not host.is_compiled(str(source))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nsa_caps import Host
+from nsa_caps import Host, probe
 from nsa_caps.capabilities.records import PLATFORMS, Platform
 from nsa_caps.probes.platform import platform
 from nsa_caps.testing import lay_out_packages
@@ -157,3 +157,12 @@ def test_a_half_imported_torch_is_read_from_disk(tmp_path: Path) -> None:
     """A torch in the middle of its import has no version module yet."""
     torch(tmp_path, "hip = '7.0'")
     assert found(tmp_path, torch=types.ModuleType("torch"))[0] == "rocm"
+
+
+def test_a_star_may_bring_what_the_file_does_not_name(tmp_path: Path) -> None:
+    """`from ._build import *` before a plain None leaves open what torch was built for: never a CPU's."""
+    folder = tmp_path / "torch"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "version.py").write_text("from ._build import *\ncuda = None\n")
+    assert probe(Host({}, (str(tmp_path),), {}, "/nowhere")).platform == "unknown"

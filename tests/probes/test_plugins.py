@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nsa_caps import ROWS, Host, decide, probe
+from nsa_caps import ROWS, Host, Note, decide, probe
 from nsa_caps.layout.row_table import row_table
 from nsa_caps.probes import timeout
 from nsa_caps.probes.plugins import load_plugins
@@ -374,3 +374,10 @@ def test_another_package_that_is_broken(tmp_path: Path, break_it: Callable[[Path
     caps = probe(EMPTY, plugins=True)
     assert dict(caps.extras) == {"ports": 4}
     assert [note.source for note in caps.notes if "broken" in note.source] == [str(information / "entry_points.txt")]
+
+
+def test_what_a_probe_notes_too_often_is_counted() -> None:
+    """A hundred notes of one probe are kept, and how many more there were."""
+    notes = tuple(Note("x", "x", str(number)) for number in range(250))
+    kept = probe(Host({}, (), {}, "/nowhere"), probes=[lambda _: {"notes": notes}]).notes
+    assert (len(kept), kept[-1].text) == (101, "left 150 notes more")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nsa_caps.probes.python_source import parse, string_literals
+from nsa_caps.probes.python_source import SourceError, parse, string_literals
 
 CLEAR = {
     "a literal": "v = '1'",
@@ -53,3 +53,21 @@ def test_a_literal_without_the_last_word_is_no_value(text: str) -> None:
     found = string_literals(parse(text))
     assert "v" not in found.values
     assert "v" in found.unclear
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["from os import *", "globals().update(hip='7')", "def __getattr__(name): return '7'", "vars()['hip'] = '7'"],
+)
+def test_what_may_bind_any_name_leaves_the_source_open(statement: str) -> None:
+    """A name that has no literal may then be bound all the same; one that has a later literal is what that says."""
+    literals = string_literals(parse(f"{statement}\ncuda = None\n"))
+    assert literals.is_open
+    assert literals.values == {"cuda": None}
+    assert not string_literals(parse("import os\ncuda = None\n")).is_open
+
+
+def test_what_is_nested_too_deep_for_the_parser_is_told_from_little_memory() -> None:
+    """CPython's parser has one error for both, and a text of a few lines is never too deep."""
+    with pytest.raises(SourceError, match="nested too deep"):
+        parse("x = " + "-" * 20_000 + "1\n")

@@ -190,14 +190,17 @@ def _ask(finders: Iterable[Finder], name: str, *, is_first: bool) -> None:
 
 def _ask_archive(entry: str, name: str, files: Files) -> None:
     """Refuse a package that a zip file on the path brings: of its files nothing is read."""
-    while entry and not files.exists(entry):
-        entry = os.path.dirname(entry)
-    if files.is_file(entry) and name in _names_in_archive(entry):
-        raise UntoldPlaceError(f"lies in the archive {entry}, of which nothing is read")
+    archive = entry
+    while archive and not files.exists(archive):
+        archive = os.path.dirname(archive)
+    # Such as some.zip/lib.
+    below = entry[len(archive) :].strip("/")
+    if files.is_file(archive) and name in _names_in_archive(archive, f"{below}/" if below else ""):
+        raise UntoldPlaceError(f"lies in the archive {archive}, of which nothing is read")
 
 
-def _names_in_archive(path: str) -> frozenset[str]:
-    """Return the first parts of the names in a zip file, without `.py`; none where `zipimport` could read none.
+def _names_in_archive(path: str, below: str) -> frozenset[str]:
+    """Return the names that may be imported from a folder of a zip file; none where `zipimport` could read none.
 
     Raises:
         OSError: this process has no descriptor left for it.
@@ -213,4 +216,5 @@ def _names_in_archive(path: str) -> frozenset[str]:
         if is_exhaustion(error):
             raise
         return frozenset()
-    return frozenset(name.partition("/")[0].removesuffix(".pyc").removesuffix(".py") for name in names)
+    within = (name[len(below) :].partition("/")[0] for name in names if name.startswith(below))
+    return frozenset(name.removesuffix(".pyc").removesuffix(".py") for name in within)
