@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -28,9 +29,13 @@ def main() -> int:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group(backend)
     rank, size = dist.get_rank(), dist.get_world_size()
+    before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
-        alike = _layout(f"{folder}/alike", "3.6.0")
-        mine = _layout(f"{folder}/mine", "3.4.0" if rank == size - 1 else "3.6.0")
+        # Every rank names the same files, whatever its folder.
+        os.chdir(folder)
+        alike = _layout("alike", "3.6.0")
+        mine = _layout("mine", "3.4.0" if rank == size - 1 else "3.6.0")
+        os.chdir(before)
     told = {
         "all alike": _told(alike, "strict"),
         "strict": _told(mine, "strict"),

@@ -1,10 +1,12 @@
 """Runs the examples of the README and the docs and writes what they print; with `--check`, fails where it differs.
 
-Run as `python docs/examples.py [--check] [PAGE ...]`. An example is a fenced block behind `<!-- example -->`:
+Run as `python docs/examples.py [--check] [--slow] [PAGE ...]`. An example is a fenced block behind `<!-- example -->`:
 
 - `python`: runs as it stands, after the page's earlier ones; a `text` block right behind it is what it prints.
-- `console`: its `$ nsa-caps` commands are run on this machine, or on the one that is laid out by the expression in
-  `<!-- example: named_machine(folder, "mi300x_rocm700") -->`. `export` and `unset` count; other commands are left out.
+- `console`: its `$ nsa-caps` commands are run; `--machine` asks another machine than this one. `export` and `unset`
+  count; other commands are left out.
+
+What takes longer stands behind `<!-- example: slow -->` and is run with `--slow`; there `$ torchrun` is run too.
 
 A line that is just `…` stands for any lines.
 """
@@ -15,16 +17,15 @@ import io
 import os
 import re
 import shlex
+import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps import AotKernel, Host
+from nsa_caps import Host
 from nsa_caps.cli.main import main as nsa_caps_command
-from nsa_caps.testing import machine, named_machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,23 +34,22 @@ ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _EXAMPLE = re.compile(
-    r"^<!-- example(?:: (?P<machine>[^\n]+))? -->\n+```(?P<kind>python|console)\n(?P<body>.*?)^```$"
+    r"^<!-- example(?P<slow>: slow)? -->\n+```(?P<kind>python|console)\n(?P<body>.*?)^```$"
     r"(?P<print>\n\n```text\n(?P<printed>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
 
 
-def rewritten(page: Path) -> str:
+def rewritten(page: Path, *, slow: bool = False) -> str:
     """Return a page's text with what its examples print now; where that is what it says, the text as it is."""
     namespace: dict[str, Any] = {"__name__": page.stem}
-    folders = (f"m{number}" for number in count())
 
     def rerun(found: re.Match[str]) -> str:
+        if found["slow"] and not slow:
+            return found[0]
         head = found[0].partition("```")[0]
         if found["kind"] == "console":
-            return f"{head}```console\n{_console(found['body'], _host(found['machine'], next(folders)))}```" + (
-                found["print"] or ""
-            )
+            return f"{head}```console\n{_console(found['body'])}```{found['print'] or ''}"
         printed = _python(found["body"], namespace, str(page))
         if found["print"] is None or _same(printed, found["printed"]):
             return found[0]
@@ -65,17 +65,10 @@ def _python(code: str, namespace: dict[str, Any], page: str) -> str:
     return printed.getvalue()
 
 
-def _host(described: str | None, folder: str) -> Host:
-    if described is None:
-        return Host.current()
-    names = {"machine": machine, "named_machine": named_machine, "AotKernel": AotKernel, "folder": folder}
-    host: Host = eval(described, names)  # noqa: S307 the page's own example
-    return host
-
-
-def _console(body: str, host: Host) -> str:
+def _console(body: str) -> str:
     """Return a session with the output of its commands as it is now."""
-    variables, session = dict(host.environ), ""
+    host, session = Host.current(), ""
+    variables = dict(host.environ)
     for part in re.split(r"^(?=\$ )", body, flags=re.MULTILINE):
         line, _, expected = part.partition("\n")
         words = shlex.split(line.removeprefix("$ "), comments=True)
@@ -85,19 +78,25 @@ def _console(body: str, host: Host) -> str:
                 variables.pop(words.pop(0), None)
             elif word != "export":
                 name, _, variables[name] = word.partition("=")
-        if words[:1] == ["nsa-caps"]:
-            printed = _command(words[1:], Host(variables, host.search_path, host.modules, host.root))
+        if words[:1] in (["nsa-caps"], ["torchrun"]):
+            here = Host(variables, host.search_path, host.modules, host.root)
+            printed = _command(words[1:], here) if words[0] == "nsa-caps" else _torchrun(words[1:])
             expected = expected if _same(printed, expected.rstrip("\n") + "\n") else printed
         session += f"{line}\n{expected}" if line else ""
     return session
 
 
+def _torchrun(arguments: list[str]) -> str:
+    command = [sys.executable, "-m", "torch.distributed.run", *arguments]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 the page's own
+    return done.stdout
+
+
 def _command(arguments: list[str], host: Host) -> str:
     with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()):
-        nsa_caps_command(arguments, host=host)
-    # A laid-out machine's files stand where a real one's would.
-    shown = re.sub(r"\bm\d+/site", "/usr/lib/python3/dist-packages", printed.getvalue())
-    return re.sub(r"\bm\d+/root", "", shown)
+        # A console's `> FILE` is this command's option.
+        nsa_caps_command(["--output" if word == ">" else word for word in arguments], host=host)
+    return printed.getvalue()
 
 
 def _same(printed: str, expected: str) -> bool:
@@ -120,10 +119,10 @@ def _empty_folder() -> Iterator[None]:
 def main(arguments: list[str]) -> int:
     """Write what the examples print, or check it; return the exit code."""
     check = "--check" in arguments
-    pages = [Path(name).resolve() for name in arguments if name != "--check"] or PAGES
+    pages = [Path(name).resolve() for name in arguments if name not in ("--check", "--slow")] or PAGES
     stale = []
     for page in pages:
-        text = rewritten(page)
+        text = rewritten(page, slow="--slow" in arguments)
         if text != page.read_text(encoding="utf-8"):
             stale.append(page.name)
             if not check:

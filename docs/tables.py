@@ -125,7 +125,7 @@ def _options(command: ArgumentParser) -> list[tuple[str, str]]:
     for action in actions:
         name = ", ".join(action.option_strings) or action.metavar or action.dest.upper()
         value = "" if action.nargs == 0 or not action.option_strings else f" {action.metavar or ''}".rstrip()
-        choices = f": {', '.join(map(str, action.choices))}" if action.choices else ""
+        choices = f": {', '.join(map(str, action.choices))}" if action.choices and not action.option_strings else ""
         told.append((f"`{name}{value}`", f"{action.help}{choices}"))
     return told
 

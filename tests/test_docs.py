@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+WITH_SLOW_EXAMPLES = [page for page in PAGES if "<!-- example: slow -->" in page.read_text(encoding="utf-8")]
 WITH_EXAMPLES = [page for page in PAGES if "<!-- example" in page.read_text(encoding="utf-8")]
 
 
@@ -67,13 +68,28 @@ def test_sessions_keep_their_variables(examples: Any, tmp_path: Path) -> None:
     """`export` and `unset` count for the commands behind them, and what is no `nsa-caps` is left alone."""
     place = tmp_path / "page.md"
     session = (
-        '<!-- example: named_machine(folder, "mi300x_rocm720") -->\n```console\n'
+        "<!-- example -->\n```console\n"
         "$ pip install something\n"
-        "$ export NSA_CAPS_DISABLE_PRESHUFFLE=1\n$ nsa-caps require aiter-token\naiter-token is chosen, page size 1\n"
-        "$ unset NSA_CAPS_DISABLE_PRESHUFFLE\n$ nsa-caps require aiter-preshuffle\n"
+        "$ export NSA_CAPS_ENGINE=vllm\n$ nsa-caps --quiet snapshot > a.json\n"
+        "$ unset NSA_CAPS_ENGINE\n$ nsa-caps --from a.json --quiet report --format nfd\n"
     )
     place.write_text(f"{session}```\n", encoding="utf-8")
-    assert examples.rewritten(place) == f"{session}aiter-preshuffle is chosen, page size 64\n```\n"
+    assert "engine=vllm" in examples.rewritten(place)
+
+
+def test_slow_examples_wait_to_be_asked(examples: Any, tmp_path: Path) -> None:
+    """What takes long is run with `slow` alone."""
+    place = tmp_path / "page.md"
+    place.write_text("<!-- example: slow -->\n```python\nprint(1)\n```\n\n```text\n2\n```\n", encoding="utf-8")
+    assert "\n2\n" in examples.rewritten(place)
+    assert "\n1\n" in examples.rewritten(place, slow=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", WITH_SLOW_EXAMPLES, ids=lambda page: page.name)
+def test_slow_examples_print_what_the_page_says(examples: Any, page: Path) -> None:
+    """The examples that start other processes print what their page says, too."""
+    assert examples.rewritten(page, slow=True) == page.read_text(encoding="utf-8")
 
 
 def test_pictures_are_those_of_the_code() -> None:

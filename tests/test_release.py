@@ -77,6 +77,15 @@ def test_a_version_that_the_changelog_does_not_tell_of_is_refused(release: Any, 
         release.changelog_section(tmp_path, "1.2.0")
 
 
+def test_a_project_without_addresses_is_refused(release: Any, tmp_path: Path) -> None:
+    """The index shows where the repository is; it has no public address yet, and none is made up."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "nsa_caps"\n\n[project.urls]\n\n[tool.ruff]\n')
+    with pytest.raises(release.ReleaseError, match=r"no \[project\.urls\]"):
+        release.check_addresses(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://example.org"\n')
+    release.check_addresses(tmp_path)
+
+
 def test_what_an_archive_lacks_is_named(release: Any) -> None:
     """By whole names, in the folder of the version (sdist), a metadata folder, or neither (wheel)."""
     names = ["nsa_caps-1.0/docs/index.md", "nsa_caps-1.0/NOLICENSE", "nsa_caps/py.typed"]

@@ -1,6 +1,8 @@
 """Builds the wheel and the sdist of a release and checks them: `python tools/release.py`. Uploads nothing.
 
-Refuses a version without a section in the changelog, and a tree with changes. Needs `pip install -e '.[release]'`.
+Refuses a version without a section in the changelog, a project without addresses, and a tree with changes.
+
+Needs `pip install -e '.[release]'`.
 """
 
 from __future__ import annotations
@@ -62,6 +64,16 @@ def changelog_section(root: Path, release: str) -> str:
     if found is None or not found[1].strip():
         raise ReleaseError(f"CHANGELOG.md tells nothing of {release}: rename [Unreleased] to [{release}] - YYYY-MM-DD")
     return found[1].strip()
+
+
+def check_addresses(root: Path) -> None:
+    """Look for the project's addresses, which the package index shows and the README's links are relative to.
+
+    Raises:
+        ReleaseError: `pyproject.toml` has none.
+    """
+    if not re.search(r"^\[project\.urls\]\n\w", (root / "pyproject.toml").read_text(), re.MULTILINE):
+        raise ReleaseError("pyproject.toml has no [project.urls]: say where the repository, docs and issues are")
 
 
 def check_committed() -> None:
@@ -127,6 +139,7 @@ def main() -> int:
     try:
         release = version(ROOT)
         section = changelog_section(ROOT, release)
+        check_addresses(ROOT)
         check_committed()
         shutil.rmtree(ROOT / "dist", ignore_errors=True)
         _run(sys.executable, "-m", "build")

@@ -242,7 +242,7 @@ class FormatDifference:
 
 # Overlaps are of the top 256 with the true one, chance being 0.125; measured, see the facts in docs.
 _EFFECTS = {
-    "page_size": "page numbers count other amounts of tokens: every lookup but the first page's lands elsewhere",
+    "page_size": "pages hold different numbers of tokens: all but page 0 are read from the wrong place",
     "order": "keys are put together from the bytes of up to 16 tokens (0.19 of the top 256 is right, chance is 0.125); "
     "sizes and checksums agree",
     "head_dim": "every key after a page's first begins at the wrong byte",

@@ -119,7 +119,7 @@ def test_on_another_platform_nothing_else_matters(tmp_path: Path, new: MachineSu
 def test_a_stance_travels_as_json(new: MachineSummary, old: MachineSummary) -> None:
     """What is read back is what was sent, also of a machine without a row."""
     without = summary_of(decide(Capabilities()))
-    assert without.error == "no layout: every row is refused or rests on something unknown"
+    assert without.error == "no layout: each row is refused, or needs what is not known"
     for summary in (new, old, without):
         assert MachineSummary.from_dict(summary.to_dict(), "rank 0") == summary
 

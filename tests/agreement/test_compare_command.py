@@ -102,7 +102,7 @@ def test_groups_come_with_what_sets_them_apart(capsys: pytest.CaptureFixture[str
     assert 'fix: pip install "triton>=3.5.0,<3.10"' in old
     assert "dialect e4m3fn, not e4m3fnuz" in mi350
     assert "fix:" not in mi350
-    assert "no layout: every row is refused" in bare
+    assert "no layout: each row is refused" in bare
     assert "torch missing" in bare
 
 
@@ -149,7 +149,7 @@ def test_the_document_follows_the_schema(
 def test_machines_without_a_layout_share_none(capsys: pytest.CaptureFixture[str], files: dict[str, str]) -> None:
     """Two machines that no row may be used on are one group, and no yes."""
     assert main(["compare", files["bare"], files["bare"]]) == 1
-    assert "2 machines in 1 group:\n  - 2 x no layout: every row is refused" in capsys.readouterr().out
+    assert "2 machines in 1 group:\n  - 2 x no layout: each row is refused" in capsys.readouterr().out
 
 
 def test_handshakes_are_compared_with_snapshots(

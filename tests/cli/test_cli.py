@@ -215,6 +215,7 @@ def test_what_if_notes_are_those_of_the_changed_machine(capsys: pytest.CaptureFi
         (("what-if", "--package", "triton=3.6.0"), "for triton there is --triton"),
         (("what-if", "--package", "deepgemm"), "Did you mean deep_gemm?"),
         (("what-if", "--package", "deep_gemm=new"), "'new' is no version"),
+        (("what-if", "--package", "cuda=new"), "'new' is no version"),
         (("what-if", "--aiter", "0.1.10"), "known are d36601a9, "),
         (("why", "Portable"), "Did you mean portable?"),
         (("why", "portabl"), "Did you mean portable?"),
@@ -273,6 +274,18 @@ def test_a_package_is_supposed(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert (shown["before"]["chosen"], shown["decision"]["chosen"]) == ("portable", "deepgemm")
     assert shown["capabilities"]["deep_gemm"]["version"] == "0.1.5"
     assert shown["changes"][0]["text"] == "pip install sgl-deep-gemm==0.1.5"
+
+
+def test_a_laptop_is_asked_about_an_h200(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """GPU, torch, DeepGEMM and the toolkit can be supposed; the torch fits that DeepGEMM, or is the one named."""
+    bare = machine(tmp_path, platform="cpu", triton="3.6.0")
+    changes = ("what-if", "--arch", "sm_90", "--package", "deep_gemm", "--package", "cuda")
+    assert document(capsys, *changes, host=bare)["decision"]["chosen"] == "deepgemm"
+    assert main(changes, host=bare) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "what if: arch sm_90, sgl-deep-gemm, the CUDA toolkit, a torch built for cuda deepgemm, page size 64" in told
+    named = document(capsys, *changes, "--package", "torch=2.11.0+cu128", host=bare)
+    assert (named["decision"]["chosen"], named["capabilities"]["build"]) == ("portable", "12.8")
 
 
 def test_a_package_that_does_not_fit_is_no_help(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -653,6 +666,8 @@ def test_one_machine_at_a_time(capsys: pytest.CaptureFixture[str], snapshot: str
     assert "one machine at a time" in usage_error(capsys, "--machine", "h200", "--from", snapshot)
     assert "one machine at a time" in usage_error(capsys, "--machine", "h200", "--machine", "a100")
     assert "Did you mean h200?" in usage_error(capsys, "--machine", "h201")
+    assert "Did you mean mi300x_rocm700?" in usage_error(capsys, "--machine", "mi300")
+    assert "is no program that can be run" in usage_error(capsys, "--python", snapshot)
 
 
 def test_an_arch_comes_with_the_torch_that_it_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

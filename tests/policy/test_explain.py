@@ -187,7 +187,7 @@ def test_where_something_is_not_known_it_says_how_to_know(tmp_path: Path) -> Non
     """A change whose outcome cannot be foreseen is advised, once, in the report and against each row that wants it."""
     decision = decide(probe(machine(tmp_path, platform="cuda", archs=None)))
     for lines in (report(decision), plain(why_lines(decision, "portable")).splitlines()):
-        ending = lines[lines.index("First find out more, which may change the answer:") :]
+        ending = lines[lines.index("Try this, which may change the answer:") :]
         assert ending[1:] == [*dict.fromkeys(ending[1:])]
         assert {"  pip install nvidia-ml-py", "  nsa-caps prove"} < set(ending)
 

@@ -229,8 +229,8 @@ def test_a_gpu_without_fp8_is_named_where_it_was_read() -> None:
         (
             "torch",
             "reference",
-            "torch",
-            f"pip install torch --index-url {INDEX}/cu130, or the index of the CUDA that nvidia-smi names",
+            "torch, built for a CUDA that the driver takes (nvidia-smi names it)",
+            f"pip install torch --index-url {INDEX}/cu130",
         ),
         ("triton", "portable", "triton", 'pip install "triton>=3.6.0,<3.10"'),
         ("deep_gemm", "deepgemm", "deep_gemm", 'pip install "sgl-deep-gemm>=0.1.5"'),

@@ -26,6 +26,7 @@ from nsa_caps.testing import (
     machine,
     named_machine,
 )
+from nsa_caps.testing.named_machines import AMISS, named_capabilities
 from nsa_caps.testing.strategies import page_formats, page_tables
 
 if TYPE_CHECKING:
@@ -56,6 +57,23 @@ def test_what_each_named_machine_takes(tmp_path: Path, name: str) -> None:
     decision = decide(caps)
     assert (decision.chosen, decision.verdict(str(decision.chosen)).page_size) == ANSWERS[name]
     assert caps.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "code", "row"),
+    [
+        ("h200_no_deep_gemm", "portable", "package.missing", "deepgemm"),
+        ("h200_no_nvml", "reference", "device.unknown", "deepgemm"),
+        ("mi300x_wrong_aiter", "portable", "package.impostor", "aiter-preshuffle"),
+        ("mi300x_igpu", None, "device.dialects", "portable"),
+    ],
+)
+def test_machines_with_something_amiss(name: str, chosen: str | None, code: str, row: str) -> None:
+    """Each shows what it is named after."""
+    assert name in AMISS
+    decision = decide(named_capabilities(name))
+    assert decision.chosen == chosen
+    assert code in [reason.code for reason in decision.verdict(row).reasons]
 
 
 def test_a_named_machine_with_a_change(tmp_path: Path) -> None:
@@ -308,5 +326,7 @@ def test_a_marker_with_a_typing_error_is_one_line(pytester: pytest.Pytester) -> 
         assert result.ret != 0
         text = result.stdout.str() + result.stderr.str()
         assert "nsa_layouts: " in text
+        assert "Traceback" not in text
+        assert "plugin.py" not in text
         assert said in text
         assert "Traceback" not in text

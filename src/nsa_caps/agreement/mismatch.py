@@ -172,7 +172,7 @@ def mismatch_lines(groups: tuple[Group, ...]) -> Iterator[Line]:
 def _body(apart: Mismatch) -> Iterator[Line]:
     for text in apart.fields:
         yield from indented("  - ", text)
-    for word, texts in (("because", apart.reasons), ("found there", apart.facts)):
+    for word, texts in (("because", apart.reasons), ("differences", apart.facts)):
         if texts:
             yield ((f"  {word}", "label"),)
         for each in texts[:_MOST_FACTS]:

@@ -136,7 +136,7 @@ def summary_of(decision: Decision, error: str | None = None) -> MachineSummary:
     """Return where a machine stands, from its decision."""
     fmt = None if decision.chosen is None else decision.verdict(decision.chosen).format
     if fmt is None and error is None:
-        error = "no layout: every row is refused or rests on something unknown"
+        error = "no layout: each row is refused, or needs what is not known"
     return MachineSummary(
         row=None if fmt is None else decision.chosen,
         format=fmt,

@@ -16,5 +16,7 @@ def did_you_mean(given: str, names: Iterable[str]) -> str:
 
     # Upper case and dashes for underscores are one mistake, not as many as there are letters.
     plain = {name.lower().replace("-", "_"): name for name in names}
-    close = get_close_matches(given.lower().replace("-", "_"), plain, 1)
+    meant = given.lower().replace("-", "_")
+    # `mi300` is the beginning of several: any of them shows how one is written.
+    close = [name for name in plain if len(meant) > 2 and name.startswith(meant)] or get_close_matches(meant, plain, 1)
     return f". Did you mean {plain[close[0]]}?" if close else ""

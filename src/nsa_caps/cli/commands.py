@@ -79,7 +79,8 @@ def _what_if(question: Question) -> Answer:
         raise UsageError("what-if needs a change: --triton, --arch, --aiter, --package, --set or --unset")
     # A GPU of another vendor is worth asking about only with a torch for it; `why` and `require` suppose no such thing.
     torches = [torch_for(change.value or "") for change in changes if change.kind == "arch"]
-    changes = [*(torch for torch in torches if torch.value != question.caps.platform), *changes]
+    told = any((change.kind, change.name) == ("package", "torch") and "+" in str(change.value) for change in changes)
+    changes = [*changes, *(torch for torch in torches if not told and torch.value != question.caps.platform)]
     before, question = question.decide(), question.changed(changes)
     decision = question.decide()
     code = NO if decision.chosen is None else YES

@@ -24,7 +24,7 @@ _STYLES: Mapping[str, str] = {
     "bad": "bold red",
     "warning": "yellow",
     "label": "bold",
-    "row": "yellow",
+    "row": "bold",
     "source": "dim",
     "command": "cyan",
 }

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from functools import partial
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from nsa_caps._version import __version__
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMATS", "SCHEMAS", "SHELLS", "Commands", "parser", "parsers"]
 
 FORMATS = ("text", "json", "markdown", "nfd", "prometheus")
+COLORS = ("auto", "always", "never")
 SCHEMAS = ("report", "capabilities", "handshake")
 SHELLS = ("bash", "zsh", "tcsh")
 _EXIT_CODES = "exit codes: 0 yes, 1 no, 2 wrong usage, 3 the probe or this command itself failed"
@@ -52,6 +54,18 @@ class Commands(NamedTuple):
     by_name: dict[str, argparse.ArgumentParser]
 
 
+class _Help(argparse.HelpFormatter):
+    """Help that breaks lines at blanks alone: `aiter-preshuffle` is one word."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return fill(
+            text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors may quote any argument, and say what may have been meant."""
 
@@ -74,7 +88,7 @@ def parsers() -> Commands:
     width = width_of(sys.stdout) if sys.stdout is not None else WIDTH
     shared: dict[str, Any] = {
         "argument_default": argparse.SUPPRESS,
-        "formatter_class": partial(argparse.HelpFormatter, width=width),
+        "formatter_class": partial(_Help, width=width),
         "allow_abbrev": False,
     }
     common, asking = _common(shared), _Parser(**shared, add_help=False)
@@ -109,7 +123,8 @@ def parsers() -> Commands:
 def _common(shared: dict[str, Any]) -> _Parser:
     common = _Parser(**shared, add_help=False)
     add = common.add_argument
-    add("--engine", choices=ENGINES, help="whose variables to read (default: the one installed, else sglang)")
+    text = f"whose variables to read: {', '.join(ENGINES)} (default: the one installed, else sglang)"
+    add("--engine", choices=ENGINES, metavar="NAME", help=text)
     add("--from", dest="source", metavar="FILE", help="ask the machine of this snapshot; - reads stdin")
     add("--machine", action="append", dest="named", metavar="NAME", help="ask a known machine, such as mi300x_rocm700")
     add("--python", metavar="PATH", help="ask another Python of this machine: a path, a name, an environment's folder")
@@ -117,12 +132,14 @@ def _common(shared: dict[str, Any]) -> _Parser:
     add("--output", metavar="FILE", help="write the answer into this file, not to stdout")
     add("--redact", action="store_true", help="leave out user and host names, home folders and GPUs' serial numbers")
     add("-q", "--quiet", action="store_true", help="print the first line alone, and no notes")
-    add("--color", choices=("auto", "always", "never"), help="colour the text (default: auto, on a terminal)")
+    text = f"colour the text: {', '.join(COLORS)} (default: auto, on a terminal)"
+    add("--color", choices=COLORS, metavar="WHEN", help=text)
     return common
 
 
 def _add_report(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--format", choices=FORMATS, help="what to print the report as (default: text)")
+    text = f"what to print the report as: {', '.join(FORMATS)} (default: text)"
+    command.add_argument("--format", choices=FORMATS, metavar="KIND", help=text)
     command.add_argument("--markdown", action="store_const", const="markdown", dest="format", help="for an issue")
 
 
@@ -171,7 +188,7 @@ def _add_changes(command: argparse.ArgumentParser) -> None:
 def _add_software(command: argparse.ArgumentParser) -> None:
     for option, parse, value, text in (
         ("--aiter", values.aiter_release, "RELEASE", "suppose this aiter: a release such as 0.1.15, a commit, or main"),
-        ("--package", values.package, "NAME[=VERSION]", "suppose this package: deep_gemm or torch"),
+        ("--package", values.package, "NAME[=VERSION]", "suppose this package: torch, deep_gemm, or cuda, the toolkit"),
         ("--set", values.set_variable, "NAME=VALUE", "suppose this variable set"),
         ("--unset", values.unset_variable, "NAME", "suppose this variable not set"),
     ):

@@ -50,14 +50,18 @@ def aiter_release(text: str) -> Change:
 
 
 def package(text: str) -> Change:
-    """Return a change of another package, `NAME` or `NAME=VERSION`."""
+    """Return a change of another package, or of the CUDA toolkit: `NAME` or `NAME=VERSION`."""
     name, equals, version = text.partition("=")
     name = name.replace("-", "_")
+    if name == "cuda":
+        if equals:
+            _check_version(version, "cuda=13.0")
+        return Change("toolkit", "the CUDA toolkit", version or None)
     if name in ("triton", "aiter"):
         raise ArgumentTypeError(f"{text!r}: for {name} there is --{name}")
     if name not in _DISTRIBUTIONS:
         hint = did_you_mean(name, _DISTRIBUTIONS)
-        raise ArgumentTypeError(f"no row stands on a package {name!r}; write {' or '.join(_DISTRIBUTIONS)}{hint}")
+        raise ArgumentTypeError(f"no row stands on a package {name!r}; write {', '.join(_DISTRIBUTIONS)} or cuda{hint}")
     if equals:
         _check_version(version, f"{name}=2.1.1")
     return Change("package", name, _DISTRIBUTIONS[name] + (f"=={version}" if equals else ""))

@@ -233,13 +233,13 @@ def _change_line(start: str, change: Change) -> Line:
 
 
 def _no_fix_lines(verdicts: Sequence[RowVerdict], what: str) -> Iterator[Line]:
-    """Return that nothing helps and why, or what to find out first where the outcome cannot be foreseen."""
+    """Return that nothing helps and why, or what to try where the outcome cannot be foreseen."""
     changes = (change for verdict in verdicts for reason in verdict.reasons for change in reason.changes)
     advice = dict.fromkeys(change.text for change in changes if change.kind == "advice")
     if any(verdict.verdict == "unknown" and verdict.format is not None for verdict in verdicts):
         advice[_TRY] = None
     if advice:
-        yield (("First find out more, which may change the answer:", "label"),)
+        yield (("Try this, which may change the answer:", "label"),)
         for text in advice:
             yield from indented("  ", text, "command")
         return
@@ -272,6 +272,8 @@ def supposed_lines(changes: Iterable[Change]) -> Iterator[Line]:
     words = [
         f"{change.name}={change.value}" if change.kind == "set"
         else f"{change.name} unset" if change.kind == "unset"
+        else change.name if change.kind == "torch" or change.value is None
+        else f"{change.value}" if change.kind == "package"
         else f"{change.name} {change.value}"
         for change in changes
     ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nsa_caps.base.lines import HANG, Line, printable
 from nsa_caps.base.serial import field_names
+from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.system import system_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["fact_lines"]
 
 _LABEL = 11
-_MOST_VALUE = 14
+_MOST_VALUE = 18
 # A person reads the first few: whoever wants all of them asks for data.
 _MOST_ARCHS = 8
 
@@ -49,7 +50,7 @@ def _facts(caps: Capabilities, request: Request) -> Iterator[tuple[str, str, str
         if package.state != "missing":
             yield package.name, _version(package), package.source or package.location
             if package.name == "deep_gemm" and caps.deep_gemm_files is not None:
-                yield "built for", *_built_for(caps.deep_gemm_files)
+                yield "", *_built_for(caps.deep_gemm_files)
     missing = [package.name for package in packages if package.state == "missing"]
     if missing:
         yield "missing", ", ".join(missing), None
@@ -57,7 +58,7 @@ def _facts(caps: Capabilities, request: Request) -> Iterator[tuple[str, str, str
     for _, switch in sorted(caps.switches.items()):
         if switch.variable:
             yield "switch", f"{switch.name} {_value(switch)}", f"{switch.variable}={switch.raw} ({switch.source})"
-    yield "engine", caps.engine, None
+    yield "engine", _engine(caps), None
     asked = _asked(request)
     if asked:
         yield "request", asked, None
@@ -84,6 +85,15 @@ def _system_facts(system: System) -> Iterator[tuple[str, str, str | None]]:
         yield "python", f"{system.python} ({system.python_version or 'of unknown version'})", None
 
 
+def _engine(caps: Capabilities) -> str:
+    """Return whose variables were read, and that it is not here where that may mean that another one is meant."""
+    if caps.engine_release is not None:
+        return f"{caps.engine} {caps.engine_release}"
+    if ENGINE_TABLE[caps.engine].rows is None:
+        return caps.engine
+    return f"{caps.engine} (not found here; --engine asks as another)"
+
+
 def _version(package: Package) -> str:
     if package.state == "unknown":
         return "not known"
@@ -93,7 +103,7 @@ def _version(package: Package) -> str:
 
 def _built_for(files: DeepGemmFiles) -> tuple[str, str]:
     """Return what a DeepGEMM was built for: whose libraries its extension asks for, and the GPUs of its headers."""
-    cuda = "CUDA not known" if files.cuda is None else f"CUDA {files.cuda}"
+    cuda = "CUDA not known" if files.cuda is None else f"for CUDA {files.cuda}"
     if files.kernels is None:
         return cuda, "kernels not known"
     return cuda, f"paged logits for {', '.join(files.kernels)}" if files.kernels else "no paged logits"

@@ -26,7 +26,7 @@ def nvml_gpus(host: Host, notes: list[Note]) -> list[Gpu] | Literal["no-nvidia-m
     if loaded is None and not driver:
         return []
     if loaded is None and not (host.is_this_machine and _is_installed(host)):
-        text = "an NVIDIA driver is loaded; its GPUs are told by nvidia-ml-py, which is not installed"
+        text = "an NVIDIA driver is loaded; install nvidia-ml-py to list its GPUs"
         notes.append(Note("devices", "pynvml", text))
         return "no-nvidia-ml-py"
     # A GPU that fell off the bus hangs the driver, and whoever asks it.

@@ -41,7 +41,8 @@ def host_of_python(python: str) -> tuple[Host, System]:
     """
     found = shutil.which(os.path.join(python, "bin", "python") if os.path.isdir(python) else python)
     if found is None:
-        raise PythonError(f"--python {python}: there is no such program")
+        why = "is no program that can be run" if os.path.exists(python) else "there is no such program"
+        raise PythonError(f"--python {python}: {why}")
     try:
         done = subprocess.run(  # noqa: S603 the program that the user names
             [found, "-c", _QUESTION], capture_output=True, text=True, check=True, timeout=_SECONDS

@@ -84,7 +84,7 @@ def _legend(found: Matrix) -> Iterator[tuple[str | None, str]]:
     for row, page_size in found.chosen_rows():
         yield fill_of(row.name), f"{row.name}, page size {page_size}: {row.summary}"
     if any(cell.chosen is None for cell in found.cells):
-        yield "no-row", "no row: every one is refused or rests on something unknown"
+        yield "no-row", "no row: each is refused, or needs what is not known"
     if found.codes():
         yield None, f"In a cell, what is against {found.best_row} (+1: and one reason more):"
     for code in found.codes():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.probes.host import Host
 
-__all__ = ["MACHINES", "TITLES", "TOUR", "named_capabilities", "named_machine"]
+__all__ = ["AMISS", "MACHINES", "TITLES", "TOUR", "named_capabilities", "named_machine"]
 
 _ASKED = {"SGLANG_USE_AITER": "1"}
 # SGLang's ROCm images set both.
@@ -52,6 +52,16 @@ MACHINES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 )  # fmt: skip
 """Arguments of `machine`, by name. Those of `mi300x_` are the ROCm 7.0, 7.2 and 10.0 images."""
 
+AMISS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "h200_no_deep_gemm": ("h200", {"deep_gemm": None}),
+        "h200_no_nvml": ("h200", {"modules": {"pynvml": None}}),
+        "mi300x_wrong_aiter": ("mi300x_rocm720", {"aiter": "impostor", "aiter_version": None}),
+        "mi300x_igpu": ("mi300x_rocm720", {"archs": ["gfx1036", "gfx942", "gfx942"]}),
+    }
+)
+"""Machines with something amiss, to be asked by `--machine`: each one of `MACHINES`, and what is changed of it."""
+
 TITLES: Mapping[str, str] = MappingProxyType(
     {
         "mi300x_rocm700": "MI300X, ROCm 7.0 image, Triton 3.4",
@@ -83,13 +93,15 @@ def named_machine(folder: str | os.PathLike[str], name: str, **changes: Any) -> 
 
     Args:
         folder: as `machine` takes it.
-        name: a key of `MACHINES`.
+        name: a key of `MACHINES` or `AMISS`.
         changes: arguments of `machine` that stand for the named machine's own; `environ` is added to it.
 
     Raises:
         MachineError: there is no machine of this name, or it cannot be laid out so.
     """
-    described = MACHINES[_known(name)]
+    known = _known(name)
+    base, amiss = AMISS.get(known, (known, {}))
+    described = {**MACHINES[base], **amiss}
     environ = {**described.get("environ", {}), **changes.pop("environ", {})}
     return machine(folder, **{**described, **changes, "environ": environ})
 
@@ -101,7 +113,7 @@ def named_capabilities(name: str, engine: str = "sglang") -> Capabilities:
         'deepgemm'
 
     Args:
-        name: a key of `MACHINES`; upper case and dashes are as good.
+        name: a key of `MACHINES` or `AMISS`; upper case and dashes are as good.
         engine: whose switches to read.
 
     Raises:
@@ -112,13 +124,14 @@ def named_capabilities(name: str, engine: str = "sglang") -> Capabilities:
     with tempfile.TemporaryDirectory(prefix="nsa_caps-") as folder:
         host = named_machine(f"{folder}/machine", known)
         text = probe(host, engine=engine).to_json()
-    for place, stands_for in ((host.search_path[0], _SITE), (host.root, "")):
+    for place, stands_for in ((host.search_path[0], _SITE), (host.root, ""), (", fake sm_", ", sm_")):
         text = text.replace(place, stands_for)
     return with_system(Capabilities.from_json(text), System(machine=known, folders=(_SITE,)))
 
 
 def _known(name: str) -> str:
     known = name.lower().replace("-", "_")
-    if known in MACHINES:
+    names = (*MACHINES, *AMISS)
+    if known in names:
         return known
-    raise MachineError(f"no machine is named {name!r}; there are {', '.join(MACHINES)}{did_you_mean(known, MACHINES)}")
+    raise MachineError(f"no machine is named {name!r}; there are {', '.join(names)}{did_you_mean(known, names)}")

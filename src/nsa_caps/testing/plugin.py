@@ -47,7 +47,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         try:
             layouts = every_layout(**marked)
         except (TypeError, ValueError) as error:
-            raise pytest.UsageError(f"{metafunc.definition.nodeid}: nsa_layouts: {error}") from error
+            raise pytest.fail.Exception(f"{metafunc.definition.nodeid}: nsa_layouts: {error}", pytrace=False) from None
         metafunc.parametrize("indexer_layout", layouts, ids=layout_id, indirect=True)
     if "nsa_matrix" in metafunc.fixturenames:
         axes = _marked(metafunc, "nsa_matrix", MATRIX)

@@ -96,8 +96,7 @@ def package_found(name: str, distribution: str) -> Requirement:
         package: Package = getattr(caps, name)
         if package.state == "found":
             return None
-        required = "AMD's aiter" if name == "aiter" else name
-        return not_found(package, required, (_installation(caps, name, distribution),))
+        return not_found(package, _needed(caps, name), (_installation(caps, name, distribution),))
 
     return check
 
@@ -136,6 +135,16 @@ def not_found(package: Package, required: str, changes: tuple[Change, ...]) -> R
     )
 
 
+def _needed(caps: Capabilities, name: str) -> str:
+    """Return what package is needed; of torch's many builds the one that fits, which no command here can know."""
+    if name == "torch":
+        archs = caps.archs or ()
+        if any(arch.startswith("gfx") for arch in archs):
+            return "torch, built for the ROCm that is installed"
+        return "torch, built for a CUDA that the driver takes (nvidia-smi names it)" if archs else "torch"
+    return "AMD's aiter" if name == "aiter" else name
+
+
 def _installation(caps: Capabilities, name: str, distribution: str) -> Change:
     """Return how to install a package on this machine: never another build than its GPUs need."""
     if name == "aiter":
@@ -150,9 +159,9 @@ def torch_change(caps: Capabilities) -> Change:
     index = "pip install torch --index-url https://download.pytorch.org/whl/"
     archs = caps.archs or ()
     if any(arch.startswith("gfx") for arch in archs):
-        return Change("torch", f"{index}rocm7.0, or the index of the ROCm that is installed", "rocm")
+        return Change("torch", f"{index}rocm7.0", "rocm")
     if archs:
-        return Change("torch", f"{index}cu130, or the index of the CUDA that nvidia-smi names", "cuda")
+        return Change("torch", f"{index}cu130", "cuda")
     if caps.devices is None:
         return Change("advice", f"{index} and what fits the GPU: rocm7.0, cu130, or cpu where there is none")
     return Change("torch", f"{index}cpu", "cpu")
