@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROWS = ("aiter-preshuffle", "aiter-flat", "aiter-token", "deepgemm", "portable", "reference")
+TILED = ("aiter-preshuffle",)
+"""Rows whose pages are of tiles."""
 
 GENERATIONS = (
     "d36601a9",

@@ -12,6 +12,7 @@ from nsa_caps import ROWS, Capabilities, Decision, NoUsableLayoutError, decide, 
 from nsa_caps.cli.main import main
 from nsa_caps.policy.reasons import CODES
 from tests.machines.make import ENTRIES, REAL, SITE, TABLE, snapshot
+from tests.oracle import TILED
 
 FILES = sorted((Path(__file__).parents[1] / "machines").glob("*.json"))
 NAMES = [row.name for row in ROWS]
@@ -56,7 +57,7 @@ def test_the_file_name_is_the_answer(file: Path) -> None:
     # A torch for CUDA writes its own dialect, whatever GPU it cannot see.
     fnuz = decision.caps.platform == "rocm" and (decision.caps.archs or ("",))[0].startswith("gfx94")
     dialect = "e4m3fnuz" if fnuz else "e4m3fn"
-    order = "tiles" if row == "aiter-preshuffle" else "flat"
+    order = "tiles" if row in TILED else "flat"
     assert (layout.format.order, layout.format.dialect) == (order, dialect)
 
 
