@@ -25,7 +25,7 @@ def torchrun(ranks: int, script: Path, *argv: str) -> subprocess.CompletedProces
 def environ(**more: str) -> dict[str, str]:
     """Return the environment of a rank."""
     # The ranks share two cores; without OMP_NUM_THREADS torchrun complains and sets it to 1 itself.
-    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **more}
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OMP_NUM_THREADS": "1", **more}
 
 
 def play(folder: Path, ranks: int, scenarios: dict[str, Any], timeout: float = 60, **plan: Any) -> Told:

@@ -17,15 +17,21 @@ import torch.distributed as dist
 
 import nsa_caps
 from nsa_caps.testing import machine
+from tests.machines.make import keep_verdict
 
 
 def layout_of(folder: Path, spec: dict[str, Any]) -> nsa_caps.IndexerLayout | Exception:
     """Return the layout of a laid-out machine, or the exception that came instead of one."""
-    request, raises = spec.pop("request", {}), spec.pop("raises", None)
+    request, raises, kept = spec.pop("request", {}), spec.pop("raises", None), spec.pop("kept", {})
     if raises:
         return OSError(raises)
+    if kept:
+        spec["environ"] = {**spec["environ"], "NSA_CAPS_PROOFS": f"{folder}-proofs"}
     try:
-        caps = nsa_caps.probe(machine(folder, **spec))
+        host = machine(folder, **spec)
+        for row, verdict in kept.items():
+            keep_verdict(host, nsa_caps.probe(host), row, verdict)
+        caps = nsa_caps.probe(host)
         return nsa_caps.select_indexer_layout(caps, nsa_caps.Request(**request))
     except nsa_caps.NsaCapsError as error:
         return error

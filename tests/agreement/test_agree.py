@@ -38,6 +38,11 @@ HOPPER = {"platform": "cuda", "archs": ["sm_90"], "torch": "2.11.0+cu130", "deep
 NO_DEEPGEMM = {**HOPPER, "deep_gemm": None, "environ": {"CUDA_HOME": "/usr/local/cuda"}}
 FORCED = {**HOPPER, "triton": "3.2.0", "environ": {"NSA_CAPS_ROW": "portable", "NSA_CAPS_ROW_FORCE": "1"}}
 
+# What was seen on a rank's device: aiter's rows are right there, or its tiles are wrong, or page 1 was not looked at.
+BOTH = {**NEW, "kept": {"aiter-preshuffle": "proven", "aiter-token": "proven"}}
+TILES = {**NEW, "kept": {"aiter-preshuffle": "proven"}}
+WRONG = {**NEW, "kept": {"aiter-preshuffle": "wrong", "aiter-token": "proven"}}
+
 MODES = {"strict": ["strict"] * 4, "common": ["common"] * 4}
 SCENARIOS: dict[str, dict[str, Any]] = {
     "equal": {"machines": [NEW] * 4},
@@ -56,6 +61,9 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "mixed modes": {"machines": [NEW, NEW, OLD, NEW], "modes": {"mixed": ["common", "strict", "common", "common"]}},
     "a group": {"machines": [NEW, OLD, NEW, NEW], "group": [1, 3], "absent": [0]},
     "no mode": {"machines": [NEW] * 4, "modes": {"none": ["majority"] * 4}},
+    "one device fails": {"machines": [BOTH, BOTH, WRONG, BOTH]},
+    "proven on some": {"machines": [TILES, BOTH, WRONG, TILES]},
+    "some are not proven": {"machines": [NEW, BOTH, WRONG, TILES]},
     "at last": {"machines": [OLD] * 4},
 }
 
@@ -196,6 +204,24 @@ def test_a_forced_row_is_all_that_its_rank_can_run(told: Told) -> None:
     """A rank whose row is forced can be met by the others where they may use it, and stays marked as forced."""
     assert agreed(told, "forced", "common")["row"] == "portable"
     assert [rank["forced"]["common"]["forced"] for rank in told] == [False, True, False, False]
+
+
+def test_one_device_that_fails_refuses_or_is_met(told: Told) -> None:
+    """Strict names the rank and what its device did; common takes the best row that was proven on all."""
+    found = refusal(told, "one device fails", "strict")
+    assert found["refused"] == [[0, 1, 3], [2]]
+    text = " ".join(found["text"].split())
+    assert "rank 2, against ranks 0-1, 3:" in text
+    assert "gather: 3 of 8448 bytes differ" in text
+    assert "selfcheck.wrong" in text
+    assert agreed(told, "one device fails", "common")["row"] == "aiter-token"
+
+
+def test_common_takes_nothing_that_was_not_proven_on_all(told: Told) -> None:
+    """Where every rank's row was: it says what to prove. Where one was not, the ranks asked for no proofs."""
+    text = " ".join(refusal(told, "proven on some", "common")["text"].split())
+    assert "which was not proven on all: nsa-caps prove --row aiter-token" in text
+    assert agreed(told, "some are not proven", "common")["row"] == "aiter-token"
 
 
 def test_where_ranks_differ_in_the_mode_strict_counts(told: Told) -> None:

@@ -35,7 +35,7 @@ __all__ = ["AgreementError", "LayoutMismatchError", "Mode", "agree"]
 Mode: TypeAlias = Literal["strict", "common"]
 
 # Part of what is hashed: raised when what ranks send one another changes.
-_PROTOCOL = b"nsa_caps.agreement/2"
+_PROTOCOL = b"nsa_caps.agreement/3"
 _DIGEST = 16
 # Seconds of a week: a timeout that is longer is none.
 _LONGEST = 604_800.0
@@ -51,7 +51,8 @@ def agree(
 
     A collective: every rank of the group calls it, also one that has no layout, which hands in its exception. Where all
     agree, one all-reduce of 32 bytes a rank is all that the group's backend carries. The row counts as well as the page
-    format: ranks that share pages but run other kernels may choose other tokens.
+    format: ranks that share pages but run other kernels may choose other tokens. A layout takes its proof along: where
+    every rank's row was proven (`get_indexer_layout(prove=True)`), `common` takes none that was not proven on all.
 
     Args:
         layout: this rank's layout, or the exception that kept it from having one.
@@ -143,10 +144,12 @@ def _conclusion(
         for document, ranks in documents
     )
     strict = any(document["mode"] == "strict" for document, _ in documents)
-    shared = _shared([party.summary for party in parties])
+    summaries = [party.summary for party in parties]
+    usable = _shared(summaries, proven=False)
+    shared = _shared(summaries, proven=True) if all(each.is_proven for each in summaries) else usable
     if strict or shared is None or isinstance(layout, BaseException):
         groups = groups_of(parties, _key)
-        return LayoutMismatchError(plain(_message_lines(groups, shared, strict=strict)), groups)
+        return LayoutMismatchError(plain(_message_lines(groups, shared, usable, strict=strict)), groups)
     return _decide_again(layout, shared)
 
 
@@ -180,14 +183,23 @@ def _failed(problem: str) -> MachineSummary:
     return MachineSummary(None, None, 1, error=f"no layout: {' '.join(problem.split())}")
 
 
-def _shared(summaries: Sequence[MachineSummary]) -> tuple[str, PageFormat] | None:
-    """Return the best row that every machine may use with equal pages, in the order of the first one's table."""
+def _shared(summaries: Sequence[MachineSummary], *, proven: bool) -> tuple[str, PageFormat] | None:
+    """Return the best row that every machine may use with equal pages, in the order of the first one's table.
+
+    Args:
+        summaries: the machines.
+        proven: only among the rows that were proven on all of them.
+    """
     if len({summary.index_kpool for summary in summaries}) > 1:
         return None
     for mine in summaries[0].rows:
         others = [summary.row_summary(mine.row) for summary in summaries]
         if mine.format and all(
-            each and each.usable and (each.format, each.kernels) == (mine.format, mine.kernels) for each in others
+            each
+            and each.usable
+            and each.proven >= proven
+            and (each.format, each.kernels) == (mine.format, mine.kernels)
+            for each in others
         ):
             return mine.row, mine.format
     return None
@@ -201,7 +213,13 @@ def _decide_again(layout: IndexerLayout, shared: tuple[str, PageFormat]) -> Inde
     return select_indexer_layout(decision.caps, replace(decision.request, rows=(row,)), decision.rows)
 
 
-def _message_lines(groups: tuple[Group, ...], shared: tuple[str, PageFormat] | None, *, strict: bool) -> Iterator[Line]:
+def _message_lines(
+    groups: tuple[Group, ...],
+    shared: tuple[str, PageFormat] | None,
+    usable: tuple[str, PageFormat] | None,
+    *,
+    strict: bool,
+) -> Iterator[Line]:
     count = sum(group.count for group in groups)
     yield ((f"{count:,} ranks do not agree on the layout of the indexer's pages:", "bad"),)
     yield from mismatch_lines(groups)
@@ -209,6 +227,10 @@ def _message_lines(groups: tuple[Group, ...], shared: tuple[str, PageFormat] | N
     if shared is not None and strict:
         row, pages = shared
         text = f"All ranks may use {row}, pages of {pages.page_size}: agree(..., mode='common') takes it."
+    elif usable is not None and shared is None:
+        row, pages = usable
+        text = f"All ranks may use {row}, pages of {pages.page_size}, which was not proven on all: "
+        text += f"nsa-caps prove --row {row}"
     else:
         text = "There is no row that every rank may use with equal pages."
     yield from indented("", text)

@@ -62,6 +62,7 @@ class RowSummary:
         fixed: the bytes of its pages after that fix.
         kernels: which kernels it brings, and with which options it calls them.
         variant: which of several kernels its package then runs there, in a word; None: there is one.
+        proven: it was seen to run right on every kind of device there.
     """
 
     row: str
@@ -72,6 +73,7 @@ class RowSummary:
     fixed: PageFormat | None = None
     kernels: str = ""
     variant: str | None = None
+    proven: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,12 @@ class MachineSummary:
         """Which kernels the row chosen brings, and which of them run here; None where that is not told."""
         chosen = self.row_summary(self.row)
         return None if chosen is None else (chosen.kernels, chosen.variant)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the row chosen was seen to run right on every kind of device there."""
+        chosen = self.row_summary(self.row)
+        return chosen is not None and chosen.proven
 
     def row_summary(self, row: str | None) -> RowSummary | None:
         """Return what is said of a row, or None where nothing is."""
@@ -160,6 +168,7 @@ def _row_summary(decision: Decision, verdict: RowVerdict) -> RowSummary:
         fixed=None if fix is None else fix.verdict.format,
         kernels=kernels_of(row, verdict.page_size),
         variant=None if row.variant is None else row.variant(decision.caps),
+        proven=bool(verdict.proofs),
     )
 
 
