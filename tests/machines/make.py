@@ -478,8 +478,16 @@ def snapshot(entry: Entry) -> Capabilities:
         return moved(caps, {host.search_path[0]: SITE, host.root: "", f"{folder}/proofs": PROOFS})
 
 
-def keep_verdict(host: Host, caps: Capabilities, name: str, verdict: Proven) -> None:
-    """Write the file that `nsa-caps prove` would have left for a row on the machine's kind of device."""
+def keep_verdict(host: Host, caps: Capabilities, name: str, verdict: Proven, **more: Any) -> KeptVerdict:
+    """Write the file that `nsa-caps prove` would have left for a row on the machine's kind of device, and return it.
+
+    Args:
+        host: the machine.
+        caps: what was found there.
+        name: the row.
+        verdict: what came of it.
+        more: fields of the verdict that differ.
+    """
     row, (kind,) = find_row(name), device_kinds(caps)
     fmt = decide(caps).verdict(name).format
     if fmt is None:
@@ -490,7 +498,7 @@ def keep_verdict(host: Host, caps: Capabilities, name: str, verdict: Proven) -> 
         packages=tuple(BoundPackage(each, versions.get(each)) for each in row.bound_packages),
         variables=(), told=TOLD[verdict], made="2026-11-25", limit=300.0,
     )  # fmt: skip
-    keep(host, found, package_files(host, {"torch": ["version.py"]}), {})
+    return keep(host, replace(found, **more), package_files(host, {"torch": ["version.py"]}), {})
 
 
 def moved(caps: Capabilities, folders: dict[str, str]) -> Capabilities:

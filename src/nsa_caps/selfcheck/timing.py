@@ -61,7 +61,8 @@ def time_calls(
     """
     found: list[tuple[str, float]] = []
     slowest = 0.0
-    for shape in sorted(SHAPES, key=lambda shape: shape.batch * shape.length):
+    known = [shape for shape in SHAPES if getattr(kernels, shape.kernel) is not None]
+    for shape in sorted(known, key=lambda shape: shape.batch * shape.length):
         begin(f"timing {shape.name}")
         if slowest * 4 > _SECONDS:
             break
@@ -107,8 +108,5 @@ def _call(kernels: RowKernels, shape: Shape, fmt: PageFormat, device: torch.devi
     weights = torch.zeros((shape.batch, heads), device=device)
     lengths = torch.full((shape.batch,), shape.length, dtype=torch.int32, device=device)
     out = torch.empty((shape.batch, shape.length), device=device)
-    score = kernels.logits
-    if score is None:
-        return lambda: None
-    options = kernels.logits_options
+    score, options = getattr(kernels, shape.kernel), kernels.logits_options
     return lambda: score(q, cache, weights, lengths, table, shape.length, out=out, fmt=fmt, **options)

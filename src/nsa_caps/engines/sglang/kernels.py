@@ -99,9 +99,16 @@ def _quantisers(
             raise
         # SGLang's own module lacks a package, such as tilelang, and would not import at the first forward either.
         except Exception:  # noqa: BLE001 whatever its import raises
-            (name,) = (each for each in names if find_spec(each) is not None)
+            name = next(each for each in names if _is_there(each))
             found.append(_stand_in(name, act_quant=act_quant))
     return found
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # nor is the package that it would lie in
+        return False
 
 
 def _stand_in(name: str, **functions: object) -> Replacement:
