@@ -65,10 +65,10 @@ def test_on_cuda_up_to_0_5_21_deep_gemm_is_stood_in_for(tmp_path: Path) -> None:
     """In the indexer and in the backend; what is not replaced of it is each one's own."""
     own = ModuleType("deep_gemm")
     vars(own)["fp8_gemm_nt"] = "the real one"
-    loaded = modules(**{
+    contents: dict[str, dict[str, object]] = {
         INDEXER: {"deep_gemm": own, "can_use_dsa_fused_store": "SGLang's"}, BACKEND: {"deep_gemm": None}, UTILS: {},
-    })  # fmt: skip
-    found = placed(indexer_kernels(layout_of(tmp_path, "sm_80"), loaded))
+    }  # fmt: skip
+    found = placed(indexer_kernels(layout_of(tmp_path, "sm_80"), modules(**contents)))
     assert found.keys() == {
         (TRITON, "act_quant"), (INDEXER, "can_use_dsa_fused_store"), (INDEXER, "deep_gemm"), (BACKEND, "deep_gemm"),
     }  # fmt: skip
