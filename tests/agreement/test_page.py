@@ -90,7 +90,7 @@ def test_the_command_writes_it(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     named = ("--machine", "mi300x_rocm700", "--machine", "h200", "--machine", "h200")
     assert main(["compare", *named, "--html", str(path)]) == 1
     assert capsys.readouterr().out.startswith("3 machines in 2 groups:")
-    assert "3 machines stand in 2 groups" in path.read_text()
+    assert "3 machines in 2 groups" in path.read_text()
 
 
 @pytest.mark.slow
@@ -110,4 +110,4 @@ def test_the_search_works_in_a_browser(
     body = visible.partition("<main>")[2].partition("</main>")[0]
     assert f"{shown}.json" in body
     assert f"{hidden}.json" not in body
-    assert "machines in what is shown" in visible
+    assert re.search(r"\d machines? shown", visible)

@@ -81,12 +81,39 @@ def test_private_names_are_left_out() -> None:
     caps = Capabilities.from_json(text).replace(
         notes=(Note("devices", "GPU-1c8e5b3a-7d1f-4b2e-9c3d-aa11bb22cc33", "on node-17.example, not node-170"),)
     )
-    shown = redacted(caps, {"node-17.example": "host", "node-17": "host"})
+    shown = Capabilities.from_dict(redacted(caps.to_dict(), {"node-17.example": "host", "node-17": "host"}))
     assert "jane" not in shown.to_json()
     assert "/home/user/venv/lib" in shown.to_json()
     (note,) = shown.notes
     assert (note.source, note.text) == ("GPU-redacted", "on host, not node-170")
     assert decide(shown).chosen == decide(caps).chosen
+
+
+def test_a_user_s_folder_is_left_out_anywhere() -> None:
+    """Shared disks name users too; a longer name that ends alike is another."""
+    lines = ((("at ", ""), ("/scratch/jane/venv, /jane-2, /home/sue/x", "source")),)
+    assert redacted(lines, {"/jane": "/user"}) == (
+        (("at ", ""), ("/scratch/user/venv, /jane-2, /home/user/x", "source")),
+    )
+
+
+def test_files_and_what_is_kept_are_redacted_too(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`compare` names its files, in its page too, and `prove --list` its folder."""
+    home = tmp_path / "jane.doe"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("h200", "mi355x"):
+        text = named_capabilities(name).to_json().replace("/usr/lib/python3", f"{home}/venv")
+        (home / f"{name}.json").write_text(text)
+    page = tmp_path / "page.html"
+    assert main(["compare", "--redact", "--html", str(page), str(home)]) == 1
+    assert main(["compare", "--redact", "--json", str(home)]) == 1
+    assert main(["prove", "--redact", "--list"]) == 0
+    printed = capsys.readouterr().out
+    assert "~/h200.json" in printed
+    assert "jane.doe" not in printed + page.read_text()
 
 
 def test_the_command_redacts_this_machine_s_names(capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ field.addEventListener("input", () => {
   for (const group of document.querySelectorAll("section")) {
     group.hidden = !group.querySelector(".party:not([hidden])");
   }
-  told.textContent = wanted ? `${count.toLocaleString("en")} machines in what is shown` : "";
+  told.textContent = wanted ? `${count.toLocaleString("en")} ${count === 1 ? "machine" : "machines"} shown` : "";
 });
 // fleet.html#triton.too-old opens with this search.
 field.value = decodeURIComponent(location.hash.slice(1));
@@ -62,10 +62,10 @@ field.dispatchEvent(new Event("input"));
 
 def fleet_page(fleet: Fleet) -> str:
     """Return the page: the groups, the largest first, and in each its parties with every cause and fix."""
-    verdict = "share one layout" if fleet.shared else f"stand in {len(fleet.groups)} groups"
-    head = f"{fleet.count:,} machines {verdict}"
+    verdict = "share one layout" if fleet.shared else f"in {_counted(len(fleet.groups), 'group')}"
+    head = f"{_counted(fleet.count, 'machine')} {verdict}"
     if fleet.failures:
-        head += f"; {len(fleet.failures):,} documents are no machine"
+        head += f"; no machine: {_counted(len(fleet.failures), 'document')}"
     digest = b64encode(sha256(_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
     body = "\n".join((*_failures(fleet), *(line for group in fleet.groups for line in _group(group, fleet))))
@@ -95,7 +95,7 @@ Machines of one group may share pages.</p>
 
 def _failures(fleet: Fleet) -> Iterator[str]:
     if fleet.failures:
-        yield f'<section><h2 class="apart">{len(fleet.failures):,} documents are no machine</h2>'
+        yield f'<section><h2 class="apart">No machine: {_counted(len(fleet.failures), "document")}</h2>'
         which = _list(f"{failure.name}: {failure.problem}" for failure in fleet.failures)
         yield '<div class="party" data-count="0"><details open><summary>which, and why</summary>'
         yield f"{which}</details></div></section>"
@@ -103,7 +103,7 @@ def _failures(fleet: Fleet) -> Iterator[str]:
 
 def _group(group: Group, fleet: Fleet) -> Iterator[str]:
     share = 100 * group.count / fleet.count
-    yield f"<section><h2>{_text(f'{group.count:,} machines: {group.headline}')}</h2>"
+    yield f"<section><h2>{_text(f'{_counted(group.count, "machine")}: {group.headline}')}</h2>"
     yield f'<div class="bar"><div style="width: {share:.1f}%"></div></div>'
     for party in group.parties:
         yield from _party(party, fleet)
@@ -117,15 +117,19 @@ def _party(party: Cohort, fleet: Fleet) -> Iterator[str]:
     yield f"<p><b>{party.count:,} x {_text(row)}</b>: {_text(who([party]))}</p>"
     if party.summary is not fleet.groups[0].summary:
         apart = mismatch_between(party.summary, fleet.groups[0].summary)
-        for title, texts in (("differs in", apart.fields), ("because", apart.reasons), ("found", apart.facts)):
+        for title, texts in (("differs in", apart.fields), ("because", apart.reasons), ("differences", apart.facts)):
             if texts:
                 yield f"<p>{title}</p>{_list(map(str, texts))}"
         if apart.fix:
             yield f"<p>fix</p><ol>{''.join(f'<li><code>{_text(step)}</code></li>' for step in apart.fix)}</ol>"
     first = "" if len(party.names) == party.count else "the first "
-    yield f'<details><summary class="dim">{first}{len(party.names):,} names</summary>'
+    yield f'<details><summary class="dim">{first}{_counted(len(party.names), "name")}</summary>'
     yield f'<p class="names">{_text(", ".join(party.names))}</p></details>'
     yield "</div>"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _list(texts: Iterable[str]) -> str:

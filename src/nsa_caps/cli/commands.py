@@ -11,7 +11,7 @@ from nsa_caps.base.lines import WIDTH
 from nsa_caps.cli.console import width_of
 from nsa_caps.cli.parser import parser, parsers
 from nsa_caps.cli.prove import bench, prove
-from nsa_caps.cli.question import NO, YES, Answer, UsageError, request_of, write_file
+from nsa_caps.cli.question import NO, YES, Answer, UsageError, private_names, request_of, write_file
 from nsa_caps.policy.changes import torch_for
 from nsa_caps.policy.decision import decide
 from nsa_caps.policy.engine import engine_lines
@@ -25,7 +25,7 @@ from nsa_caps.report.documents import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import SimpleNamespace
 
     from nsa_caps.base.lines import Line
@@ -129,7 +129,12 @@ def _compare(options: SimpleNamespace) -> Answer:
         raise UsageError("compare takes its machines as arguments or on stdin, not by --from or --python")
     if not options.machines and not options.named:
         raise UsageError("compare needs its machines: files, folders, or - for what comes on stdin")
-    machines = chain(read_machines(options.machines, sys.stdin), _named_machines(options))
+    machines: Iterable[tuple[str, Any]] = chain(read_machines(options.machines, sys.stdin), _named_machines(options))
+    if options.redact:
+        from nsa_caps.report.redacted import redacted  # noqa: PLC0415 few ask for it
+
+        names = private_names()
+        machines = ((redacted(name, names), redacted(document, names)) for name, document in machines)
     found = compare(machines, request_of(options), options.engine, os.environ)
     if options.html is not None:
         from nsa_caps.agreement.page import fleet_page  # noqa: PLC0415 as above

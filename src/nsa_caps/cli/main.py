@@ -12,7 +12,7 @@ from nsa_caps.base.lines import printable
 from nsa_caps.cli.commands import COMMANDS, WITHOUT_A_MACHINE
 from nsa_caps.cli.console import print_lines, print_text
 from nsa_caps.cli.options import parse, wrong_usage
-from nsa_caps.cli.question import FAILED, UsageError, question_of
+from nsa_caps.cli.question import FAILED, UsageError, private_names, question_of
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.policy.explain import note_lines
 from nsa_caps.probes.probe import BUILT_IN
@@ -58,6 +58,11 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
 
 def _print(answer: Answer, options: SimpleNamespace) -> int:
     """Print data on stdout, or into the file that was named, and notes on stderr; return the exit code."""
+    if options.redact and not isinstance(answer.output, str):
+        from nsa_caps.report.redacted import redacted  # noqa: PLC0415 few ask for it
+
+        output = answer.output if isinstance(answer.output, dict) else tuple(answer.output)
+        answer = answer._replace(output=redacted(output, private_names()))
     broken = [note for note in answer.caps.notes if note.source in _OWN_PROBES]
     if options.output is None:
         _print_output(answer, sys.stdout, options)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.rows import Row
 
-__all__ = ["FAILED", "NO", "YES", "Answer", "Question", "UsageError", "question_of", "read_file", "request_of",
-    "write_file"]  # fmt: skip
+__all__ = ["FAILED", "NO", "YES", "Answer", "Question", "UsageError", "private_names", "question_of", "read_file",
+    "request_of", "write_file"]  # fmt: skip
 
 YES, NO, FAILED = 0, 1, 3
 # Characters of the longest snapshot; one has some ten thousand.
@@ -104,7 +104,7 @@ def question_of(options: SimpleNamespace, host: Host | None) -> Question:
     if options.redact:
         from nsa_caps.report.redacted import redacted  # noqa: PLC0415 few ask for it
 
-        caps = redacted(caps, _private_names())
+        caps = Capabilities.from_dict(redacted(caps.to_dict(), private_names()))
     return Question(options, caps, request_of(options), rows)
 
 
@@ -154,10 +154,11 @@ def _snapshot(path: str) -> Capabilities:
     return caps
 
 
-def _private_names() -> dict[str, str]:
-    """Return what a report for everyone replaces: this machine's name, and where its user is at home."""
+def private_names() -> dict[str, str]:
+    """Return what a report for everyone replaces: this machine's name, its user's, and where that user is at home."""
     home, host = os.path.expanduser("~"), os.uname().nodename
-    names = {home: "~", host: "host", host.partition(".")[0]: "host", f"/{os.path.basename(home)}": "/user"}
+    users = {os.path.basename(home), os.environ.get("USER", ""), os.environ.get("LOGNAME", "")} - {"root"}
+    names = {**{f"/{user}": "/user" for user in users}, home: "~", host: "host", host.partition(".")[0]: "host"}
     return {name: word for name, word in names.items() if len(name) > 3}
 
 

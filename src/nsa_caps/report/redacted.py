@@ -1,11 +1,9 @@
-"""A machine without the names of its user, its host and its GPUs, for everyone to read. Pure."""
+"""What is printed, without the names of users, hosts and GPUs, for everyone to read. Pure."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
-
-from nsa_caps.capabilities.records import Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,20 +17,20 @@ _PATTERNS = (
 )
 
 
-def redacted(caps: Capabilities, names: Mapping[str, str]) -> Capabilities:
-    """Return the machine with every home folder, GPU's serial number and given name replaced.
+def redacted(value: Any, names: Mapping[str, str]) -> Any:
+    """Return plain data with every home folder, GPU's serial number and given name replaced.
 
     Args:
-        caps: the machine.
+        value: a text, or dicts, lists and tuples of texts; anything else stays.
         names: what stands for each name, such as `{"/root": "~", "node-17.example": "host"}`; where a name is part of
-            a longer word, it stays.
+            a longer word, it stays. One whose word begins with a slash is a folder anywhere: `{"/jane": "/user"}`.
     """
     own = [
-        (re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-])"), word)
+        (re.compile(("" if word.startswith("/") else r"(?<![\w.-])") + rf"{re.escape(name)}(?![\w-])"), word)
         for name, word in sorted(names.items(), key=lambda each: -len(each[0]))
         if name
     ]
-    return Capabilities.from_dict(_replaced(caps.to_dict(), (*own, *_PATTERNS)))
+    return _replaced(value, (*own, *_PATTERNS))
 
 
 def _replaced(value: Any, patterns: tuple[tuple[re.Pattern[str], str], ...]) -> Any:
@@ -40,6 +38,8 @@ def _replaced(value: Any, patterns: tuple[tuple[re.Pattern[str], str], ...]) -> 
         return {key: _replaced(item, patterns) for key, item in value.items()}
     if isinstance(value, list):
         return [_replaced(item, patterns) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_replaced(item, patterns) for item in value)
     if isinstance(value, str):
         for pattern, word in patterns:
             value = pattern.sub(word, value)

@@ -47,8 +47,7 @@ class Stop(NamedTuple):
 
 def tour_lines(here: Decision, stops: Sequence[Stop]) -> Iterator[Line]:
     """Return this machine's verdict, then a line or two for each stop: its row, its page size, the one reason."""
-    yield (("This machine", "label"),)
-    yield ("  ", ""), HANG, *(span for span in headline(here) if span != HANG)
+    yield ("This machine: ", "label"), HANG, *(span for span in headline(here) if span != HANG)
     yield ()
     width = 2 + max(len(stop.name) for stop in stops)
     yield (("The same question, asked of machines that you may know", "label"),)
