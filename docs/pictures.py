@@ -12,12 +12,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nsa_caps import Capabilities, PageFormat, probe
+from nsa_caps import Capabilities, PageFormat, decide, probe
+from nsa_caps.base.lines import WIDTH, parted, pieces, plain
 from nsa_caps.base.svg import escaped, picture, text_at
 from nsa_caps.pages import TILE
+from nsa_caps.policy.explain import report_lines
 from nsa_caps.report.matrix import matrix
 from nsa_caps.report.matrix_svg import draw
 from nsa_caps.testing import named_machine
+from nsa_caps.testing.named_machines import named_capabilities
 
 # Beside the tests, which hold what it measures.
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -26,6 +29,7 @@ from tests.house import FACES, arrows, floors, imports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nsa_caps.base.lines import Line, Span
     from nsa_caps.pages import Order
 
 DOCS = Path(__file__).parent
@@ -53,6 +57,54 @@ def matrix_picture() -> str:
     with tempfile.TemporaryDirectory() as folder:
         found = probe(named_machine(f"{folder}/machine", "mi300x_rocm720")).to_json().replace(f"{folder}/machine", "")
     return draw(matrix(Capabilities.from_json(found)))
+
+
+# --- A report as a terminal shows it, in colours that can be read on both grounds
+
+_COLUMN, _MONO = 8, "13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
+_ROLES = {
+    "good": ("#1a7f37", "#3fb950"),
+    "fallback": ("#8a5a00", "#d9a520"),
+    "warning": ("#8a5a00", "#d9a520"),
+    "source": ("#59636e", "#9198a1"),
+    "command": ("#0a6c80", "#39c5dd"),
+}
+
+
+def report_picture() -> str:
+    """Return what `nsa-caps --machine mi300x_rocm700` prints on a terminal of 80 columns."""
+    decision = decide(named_capabilities("mi300x_rocm700"))
+    shown = [spans for line in report_lines(decision) for spans in _pieces_of(line)]
+    style = [f"text{{font:{_MONO};white-space:pre}}", ".good,.fallback,.row,.label{font-weight:bold}"]
+    light, dark = ("".join(f".{role}{{fill:{pair[ground]}}}" for role, pair in _ROLES.items()) for ground in (0, 1))
+    body = [f"<style>{''.join(style)}{light}@media (prefers-color-scheme:dark){{{dark}}}</style>"]
+    for number, spans in enumerate(shown):
+        inner = "".join(f'<tspan class="{role or "plain"}">{escaped(text)}</tspan>' for text, role in spans if text)
+        if inner:
+            body.append(f'<text x="{_MARGIN}" y="{_MARGIN + 14 + number * _LINE}">{inner}</text>')
+    title = "A report on an MI300X with Triton 3.4: the fallback in yellow, the fix in blue"
+    width, height = 2 * _MARGIN + WIDTH * _COLUMN, 2 * _MARGIN + len(shown) * _LINE
+    return picture(width, height, title, " ".join(plain(report_lines(decision)).split()), body)
+
+
+def _pieces_of(line: Line) -> Iterator[Line]:
+    """Return a line as the lines that it is broken into at 80 columns, with their roles."""
+    parts = parted(line)
+    if parts is None:
+        yield line
+        return
+    start, body = parts
+    indent, text = sum(len(text) for text, _ in start), "".join(text for text, _ in body)
+    for number, piece in enumerate(pieces(text, WIDTH - indent)):
+        head = start if number == 0 else ((" " * indent, ""),)
+        yield (*head, *_between(body, piece.start, piece.stop))
+
+
+def _between(spans: Line, start: int, stop: int) -> Iterator[Span]:
+    place = 0
+    for text, role in spans:
+        yield text[max(0, start - place) : max(0, stop - place)], role
+        place += len(text)
 
 
 # --- Where the bytes of a page are: a cell is 16 bytes, a line of cells 256
@@ -205,6 +257,7 @@ def _rect(fill: str, x: int, y: int, width: int, height: int, told: str = "") ->
 
 PICTURES = {
     "matrix.svg": matrix_picture,
+    "report.svg": report_picture,
     "order.svg": order_picture,
     "gather.svg": gather_picture,
     "built.svg": built_picture,

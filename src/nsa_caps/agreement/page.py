@@ -102,8 +102,8 @@ def _failures(fleet: Fleet) -> Iterator[str]:
 
 
 def _group(group: Group, fleet: Fleet) -> Iterator[str]:
-    share = 100 * group.count / fleet.count
-    yield f"<section><h2>{_text(f'{_counted(group.count, "machine")}: {group.headline}')}</h2>"
+    share, title = 100 * group.count / fleet.count, f"{_counted(group.count, 'machine')}: {group.headline}"
+    yield f"<section><h2>{_text(title)}</h2>"
     yield f'<div class="bar"><div style="width: {share:.1f}%"></div></div>'
     for party in group.parties:
         yield from _party(party, fleet)
