@@ -21,6 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nsa_caps
+from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.reader import aiter_source, read_in_full
+from nsa_caps.probes.aiter.releases import known_facts, release_table
 from nsa_caps.testing import machine
 from sections import write_section
 
@@ -48,9 +51,9 @@ def main() -> None:
     options = parser.parse_args()
     # As pip does when it installs: without, each process would compile the sources again.
     compileall.compile_dir(str(Path(nsa_caps.__file__).parent), quiet=1)
-    text = "\n\n".join(
-        (_head(options.aiter_checkout), _whole_process(), _first_calls(options.aiter_checkout), _cached())
-    )
+    checkout = options.aiter_checkout
+    parts = [_head(checkout), _whole_process(), _first_calls(checkout), *([_reading(checkout)] if checkout else ())]
+    text = "\n\n".join((*parts, _cached()))
     print(text)
     if not options.only_print:
         write_section("probing", text)
@@ -122,22 +125,33 @@ def _first_call(distributions: int, *, with_aiter: bool, checkout: Path | None) 
     return statistics.median(float(seconds) for seconds, _ in answers)
 
 
-def _take_sources(checkout: Path, site: Path) -> None:
-    """Put aiter's own sources at AITER_COMMIT in the place of the small tree."""
-    archive = subprocess.check_output(
-        [
-            "git",
-            "-C",
-            str(checkout),
-            "archive",
-            AITER_COMMIT,
-            "aiter/ops",
-            "aiter/jit",
-            "aiter/utility",
-            "aiter/__init__.py",
-        ]
-    )
-    subprocess.run(["tar", "x", "-C", str(site)], input=archive, check=True)
+def _take_sources(checkout: Path, site: Path, commit: str = AITER_COMMIT) -> None:
+    """Put aiter's own sources in the place of the small tree."""
+    archive = subprocess.check_output(["git", "-C", str(checkout), "archive", commit, "aiter"])
+    site.mkdir(exist_ok=True)
+    subprocess.run(["tar", "x", "-C", str(site), "--wildcards", "*.py"], input=archive, check=True)
+
+
+def _reading(checkout: Path) -> str:
+    """Take the CPU's time for reading aiter's source alone, in this process, which has imported all that it needs."""
+    rows = []
+    for commit in ("v0.1.13", "v0.1.16", "v0.1.20", AITER_COMMIT):
+        with tempfile.TemporaryDirectory() as folder:
+            _take_sources(checkout, Path(folder, "site"), commit)
+            host = nsa_caps.Host({}, (str(Path(folder, "site")),), {}, folder)
+            package = str(Path(folder, "site/aiter"))
+            times: dict[str, list[float]] = {"known": [], "full": []}
+            for _ in range(15):
+                start = time.process_time()
+                aiter_source(host)
+                between = time.process_time()
+                read_in_full(PackageFiles(host, package), package)
+                times["known"].append(between - start)
+                times["full"].append(time.process_time() - between)
+            is_known = known_facts(PackageFiles(host, package), release_table()) is not None
+        median = {name: _ms(statistics.median(values)) for name, values in times.items()}
+        rows.append((commit, median["known"] if is_known else "not known", median["full"]))
+    return _table(("aiter's source, read in a warm process", "known by its digest, ms of CPU time", "in full"), rows)
 
 
 def _cached() -> str:

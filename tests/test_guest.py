@@ -245,8 +245,8 @@ print(probe().platform)
 def test_a_file_that_says_it_is_empty_is_read_to_its_end(run: Run) -> None:
     """Of a file below /proc half is not taken for the whole: beyond the limit it is unreadable."""
     out = run("""
-from nsa_caps.probes import host
-host._LARGEST_FILE = 1000
+from nsa_caps.probes import regular_file
+regular_file._LARGEST_FILE = 1000
 try: print(len(Host({}, (), {}, "/").read_text("/proc/self/maps")))
 except nsa_caps.NsaCapsError as error: print(error)
 """)

@@ -27,6 +27,7 @@ IN_WHEEL = (
     "nsa_caps/py.typed",
     "nsa_caps/schemas/capabilities.json",
     "nsa_caps/schemas/report.json",
+    "nsa_caps/probes/aiter/releases.json",
     "nsa_caps/engines/sglang.py",
     "licenses/LICENSE",
     "entry_points.txt",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps import AotBundle, Capabilities, Decision, Device, Package, Request, decide, probe
 from nsa_caps.capabilities.switches import resolve
+from nsa_caps.probes.aiter.files import EXCERPTS
 from nsa_caps.testing import machine
 
 from .edited import CALLS, truth
@@ -71,7 +72,8 @@ class Answer(NamedTuple):
 
 
 def lay_out_sources(site: Path, checkout: Checkout) -> None:
-    """Write the files of a commit that probes read."""
+    """Write the files of a commit that probes read: all that an import runs, so that this is no excerpt."""
+    (site / EXCERPTS).unlink(missing_ok=True)
     for name in FILES:
         text = checkout.text(f"aiter/{name}")
         if text is not None:

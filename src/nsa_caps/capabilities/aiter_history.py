@@ -56,7 +56,7 @@ _D36601A9 = AiterSource(
     trimmed_by=(),
     fp8_archs=("gfx942", "gfx950"),
     imports=True,
-    takes=("fp8_mqa_logits",),
+    takes=(),
 )
 _FE927E8D = replace(
     _D36601A9,
@@ -79,6 +79,7 @@ _FE927E8D = replace(
     calls=("tiles", "token", "flat"),
     launches_short=(),
     compiled=_compiled("gfx942"),
+    takes=("fp8_mqa_logits",),
 )
 _914DCEE3 = replace(
     _FE927E8D, triton_comparison="base_version", triton_gap="none", aot_stops_jit=True, plain_pages="one"

@@ -14,38 +14,25 @@ from dataclasses import dataclass
 from types import FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
 
-from nsa_caps.errors import NsaCapsError
-from nsa_caps.probes.exhaustion import ExhaustedError, is_exhaustion
+from nsa_caps.probes.exhaustion import is_exhaustion
 from nsa_caps.probes.import_system import UntoldPlaceError, find, other_finders, package_file
+from nsa_caps.probes.regular_file import (
+    LARGEST_SEARCHED,
+    PIECE,
+    UnreadableError,
+    decoded,
+    open_regular,
+    read_regular,
+    status_of,
+    unreadable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import BinaryIO
+    from collections.abc import Mapping, Sequence
 
     from nsa_caps.probes.import_system import Finder
 
 __all__ = ["Host", "UnreadableError"]
-
-# The largest file that a probe asks for is a kernel module of 81 kB (aiter at 04907edc).
-_LARGEST_FILE = 2 * 1024 * 1024
-# A compiled file that is searched and not read: ptxas has 52 MB, vLLM's DeepGEMM 29 MB.
-_LARGEST_SEARCHED, _PIECE = 512 * 1024 * 1024, 1024 * 1024
-# Windows has neither, nor the pipes and forks that they are for.
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-
-
-class UnreadableError(NsaCapsError, OSError):
-    """A file or folder is there but could not be read.
-
-    Attributes:
-        path: what was asked for.
-        why: what stood in the way, in words.
-    """
-
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path}: {why}")
-        self.path = path
-        self.why = why
 
 
 @dataclass(frozen=True)
@@ -95,15 +82,23 @@ class Host:
             UnreadableError: the file is there, but is no regular file, is larger than 2 MiB, is not UTF-8 or
                 may not be read.
         """
+        data = self.read_bytes(path)
+        return None if data is None else decoded(path, data)
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """Return the bytes of a regular file, or None where there is no such file.
+
+        Raises:
+            UnreadableError: the file is there, but is no regular file, is larger than 2 MiB or may not be read.
+        """
         try:
-            data = _read_regular(path)
+            return read_regular(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except UnreadableError:
             raise
         except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
-        return _decode(path, data)
+            raise unreadable(path, error) from error
 
     def list_folder(self, path: str, beginnings: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """Return the names in a folder, sorted; nothing where there is no such folder.
@@ -122,7 +117,7 @@ class Host:
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
 
     def texts_after(self, path: str, *markers: bytes) -> tuple[str | None, ...]:
         """Return the 16 bytes behind each marker in a compiled file, as ASCII; None: no such file, or no such marker.
@@ -135,12 +130,12 @@ class Host:
         found: dict[bytes, bytes] = {}
         overlap = max(map(len, markers)) + 16
         try:
-            with _open_regular(path, _LARGEST_SEARCHED) as stream:
+            with open_regular(path, LARGEST_SEARCHED) as stream:
                 rest = b""
                 is_last = False
                 while len(found) < len(markers) and not is_last:
-                    piece = stream.read(_PIECE)
-                    is_last = len(piece) < _PIECE
+                    piece = stream.read(PIECE)
+                    is_last = len(piece) < PIECE
                     data = rest + piece
                     for marker in set(markers) - set(found):
                         at = data.find(marker)
@@ -153,7 +148,7 @@ class Host:
         except UnreadableError:
             raise
         except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         return tuple(found[marker].decode("ascii", "replace") if marker in found else None for marker in markers)
 
     def may_open(self, path: str) -> bool:
@@ -172,16 +167,16 @@ class Host:
 
     def exists(self, path: str) -> bool:
         """Return whether there is anything of this name, also a link that leads nowhere; nothing is opened."""
-        return _status(path, os.lstat) is not None
+        return status_of(path, os.lstat) is not None
 
     def is_file(self, path: str) -> bool:
         """Return whether there is a regular file of this name."""
-        status = _status(path)
+        status = status_of(path)
         return status is not None and stat.S_ISREG(status.st_mode)
 
     def is_folder(self, path: str) -> bool:
         """Return whether there is a folder of this name."""
-        status = _status(path)
+        status = status_of(path)
         return status is not None and stat.S_ISDIR(status.st_mode)
 
     def kept_from_others(self, path: str) -> None:
@@ -201,7 +196,7 @@ class Host:
             try:
                 status = os.stat(path)
             except (OSError, ValueError) as error:
-                raise _unreadable(path, error) from error
+                raise unreadable(path, error) from error
             sticky = not first and status.st_mode & stat.S_ISVTX
             if status.st_uid not in trusted or (status.st_mode & 0o022 and not sticky):
                 raise UnreadableError(path, "others than its owner and root may write it, so it is not read")
@@ -224,9 +219,9 @@ class Host:
         folder, name = os.path.split(path)
         tag = sys.implementation.cache_tag
         compiled = f"{folder}/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
-        source = _status(path)
+        source = status_of(path)
         try:
-            with _open_regular(compiled, _LARGEST_SEARCHED) as stream:
+            with open_regular(compiled, LARGEST_SEARCHED) as stream:
                 head = stream.read(16)
         except (OSError, ValueError) as error:
             if is_exhaustion(error):
@@ -237,6 +232,11 @@ class Host:
         return source is not None and head[4:] == struct.pack(
             "<III", 0, int(source.st_mtime) & low, source.st_size & low
         )
+
+    def changed_at(self, path: str) -> float | None:
+        """Return when a file was last changed, in seconds since 1970: its contents, name or owner; None: not known."""
+        status = status_of(path)
+        return None if status is None else status.st_ctime
 
     def stands_in(self, module: str) -> str | None:
         """Return what an object is that stands in for an imported module and answers anything, as a mock; else None."""
@@ -286,56 +286,3 @@ class Host:
     def package_file(self, folder: str) -> str | None:
         """Return which file makes a folder a package to Python: `__init__.py` or a compiled one; None: it is none."""
         return package_file(folder, self)
-
-
-def _unreadable(path: str, error: OSError | ValueError) -> NsaCapsError:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return ExhaustedError(f"{path}: {why}") if is_exhaustion(error) else UnreadableError(path, why)
-
-
-def _status(path: str, look: Callable[[str], os.stat_result] = os.stat) -> os.stat_result | None:
-    """Return what is known of a file, or None where there is none, also to Python's own finder."""
-    try:
-        return look(path)
-    except (OSError, ValueError) as error:
-        if is_exhaustion(error):
-            raise _unreadable(path, error) from error
-        return None
-
-
-def _read_regular(path: str) -> bytes:
-    with _open_regular(path, _LARGEST_FILE) as stream:
-        # Files below /sys say 4096 bytes and hold less: read to the end, not to the size. And one byte more, since
-        # those below /proc say none and hold anything: half a file would pass for the whole.
-        data = stream.read(_LARGEST_FILE + 1)
-    if len(data) > _LARGEST_FILE:
-        raise UnreadableError(path, f"more than the {_LARGEST_FILE} bytes that are read")
-    return data
-
-
-def _open_regular(path: str, largest: int) -> BinaryIO:
-    # Opening a device may act on it (a watchdog starts to count), so it is looked at first.
-    _check_regular(path, os.stat(path), largest)
-    # O_NONBLOCK: should a named pipe have taken its place, opening would wait for a writer for ever.
-    stream = os.fdopen(os.open(path, _OPEN_FLAGS), "rb")
-    try:
-        _check_regular(path, os.fstat(stream.fileno()), largest)
-    except UnreadableError:
-        stream.close()
-        raise
-    return stream
-
-
-def _check_regular(path: str, status: os.stat_result, largest: int) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise UnreadableError(path, "not a regular file")
-    if status.st_size > largest:
-        raise UnreadableError(path, f"{status.st_size} bytes, more than the {largest} that are read")
-
-
-def _decode(path: str, data: bytes) -> str:
-    try:
-        # Python itself passes over a byte order mark.
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise UnreadableError(path, f"not UTF-8 at byte {error.start}") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.records import AiterSource, AotKernel, Platform
 from nsa_caps.errors import NsaCapsError
+from nsa_caps.probes.aiter.files import EXCERPTS
 from nsa_caps.probes.host import Host
 from nsa_caps.testing.aiter_tree import GENERATIONS, write_aiter_tree
 from nsa_caps.testing.nvml import FakeNvml
@@ -136,6 +137,7 @@ def lay_out_packages(
     site = Path(folder)
     site.mkdir(parents=True, exist_ok=True)
     _check_packages(platform, torch, aiter, bundle)
+    _write(site / EXCERPTS, "What of aiter is put here may be an excerpt: see nsa_caps.probes.aiter.files.\n")
     if torch is not None:
         _lay_out_torch(site, platform, torch)
     if triton is not None:

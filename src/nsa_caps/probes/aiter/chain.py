@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nsa_caps.capabilities.aiter_digests import REFUSALS
 from nsa_caps.probes.aiter.modules import DECIDING, PACKAGE
@@ -19,20 +19,22 @@ from nsa_caps.probes.python_source import SourceError, parse
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nsa_caps.probes.aiter.files import PackageFiles
+
 __all__ = ["Chain", "chain"]
 
 GLUON = f"{PACKAGE}.ops.triton.gluon"
 # What begins at the left edge and matters: imports, blocks that may hold more of them or a refusal, and calls.
 # Every pattern begins with the end of the line before, which is found fast.
 _LINE = re.compile(
-    rb"\n(?:(from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?"
-    rb"|(if|try|else|elif|except|finally|with|for|while|raise|assert|del|exec)\b"
-    rb"|(?:[A-Za-z_]\w*[ \t]*(?::[^=\n]*)?=[ \t]*)?([A-Za-z_]\w*)\()"
+    r"\n(?=[A-Za-z_])(?:(from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?"
+    r"|(if|try|else|elif|except|finally|with|for|while|raise|assert|del|exec)\b"
+    r"|(?:[A-Za-z_]\w*[ \t]*(?::[^=\n]*)?=[ \t]*)?([A-Za-z_]\w*)\()"
 )
-_EDGE = re.compile(rb"\n(?![ \t\r\n#)\]}]|else|elif|except|finally)")
-_REFUSES = re.compile(rb"\b(?:raise|assert|exit|_exit|quit|abort)\b")
-_INNER_IMPORT = re.compile(rb"\n([ \t]+)(?:from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?")
-_NAME = re.compile(rb"\w+")
+_EDGE = re.compile(r"\n(?![ \t\r\n#)\]}]|else|elif|except|finally)")
+_REFUSES = re.compile(r"\b(?:raise|assert|exit|_exit|quit|abort)\b")
+_INNER_IMPORT = re.compile(r"\n([ \t]+)(?:from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?")
+_NAME = re.compile(r"\w+")
 _MOST_MODULES = 600
 _LONGEST_LINE = 10_000
 
@@ -55,11 +57,18 @@ class Chain:
     gluon: bool = False
 
 
-def chain(files: Any, roots: tuple[str, ...] = (PACKAGE,)) -> Chain:
-    """Scan what an import of the roots runs."""
+def chain(files: PackageFiles, module: str) -> Chain:
+    """Scan what an import of the package, and then of a module of it, runs."""
     found = Chain()
     certain: set[str] = set()
-    todo: list[tuple[str, str, bool]] = [(root, "", True) for root in roots]
+    _follow(files, found, certain, PACKAGE)
+    found.gluon = GLUON in found.modules
+    _follow(files, found, certain, module)
+    return found
+
+
+def _follow(files: PackageFiles, found: Chain, certain: set[str], root: str) -> None:
+    todo: list[tuple[str, str, bool]] = [(root, "", True)]
     while todo and len(found.modules) < _MOST_MODULES:
         name, importer, needed = todo.pop()
         # One that was looked at before as one that may fail is looked at again: what it imports is needed now, too.
@@ -78,26 +87,31 @@ def chain(files: Any, roots: tuple[str, ...] = (PACKAGE,)) -> Chain:
             todo.append((parent, name, needed))
         if not path:
             continue
-        data = files.data(path)
-        if data is None:
+        text = files.text(path)
+        if text is None:
             found.refusals.append((path, 0, "cannot be read"))
             continue
-        if max(map(len, data.split(b"\n"))) > _LONGEST_LINE:
+        if _is_long(text):
             # No aiter has had one; Python gives up at 200 brackets in one another, and nothing here would see it.
             found.refusals.append((path, 0, f"a line of more than {_LONGEST_LINE} characters"))
             continue
-        todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, data)]
-    found.gluon = GLUON in found.modules
-    return found
+        todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, text)]
 
 
-def _scanned(files: Any, found: Chain, name: str, path: str, data: bytes) -> Iterator[tuple[str, bool]]:
+def _is_long(text: str) -> bool:
+    """Return whether a line is too long: it leaves a step of half its length without an end."""
+    half = _LONGEST_LINE // 2
+    steps = range(0, len(text) - half, half)
+    return any(text.find("\n", at, at + half) < 0 for at in steps) and max(map(len, text.split("\n"))) > _LONGEST_LINE
+
+
+def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str) -> Iterator[tuple[str, bool]]:
     package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
     # Modules that are executed tell of their own refusals.
     judged = name not in DECIDING and name not in (PACKAGE, GLUON)
     end = 0
-    piece: bytes | None
-    data = b"\n" + data
+    piece: str | None
+    data = "\n" + data
     for match in _LINE.finditer(data):
         if match.start() < end:
             continue
@@ -108,36 +122,36 @@ def _scanned(files: Any, found: Chain, name: str, path: str, data: bytes) -> Ite
             edge = _EDGE.search(data, match.end())
             end = edge.start() if edge else len(data)
             piece = data[match.start() : end]
-            if match[4] in (b"try", b"else") or name == PACKAGE:
+            if match[4] in ("try", "else") or name == PACKAGE:
                 for inner in _INNER_IMPORT.finditer(piece):
-                    kind = b"from" if inner[3] else b"import"
+                    kind = "from" if inner[3] else "import"
                     # Deeper in, a `try` of the branch may pass over a failure.
-                    needed = name == PACKAGE and match[4] != b"try" and len(inner[1].expandtabs()) == 4
+                    needed = name == PACKAGE and match[4] != "try" and len(inner[1].expandtabs()) == 4
                     yield from _imported(files, package, kind, inner[2], inner[3], needed=needed)
         else:
             # A call of a function that stands in this module.
             piece = _definition(data, match[5])
         if judged and piece and _REFUSES.search(piece):
-            line = data[match.start() : data.find(b"\n", match.end())].strip()
-            _judge(found, path, data.count(b"\n", 1, match.start() + 1) + 1, piece, b"" if match[4] else line)
+            line = data[match.start() : data.find("\n", match.end())].strip()
+            _judge(found, path, data.count("\n", 1, match.start() + 1) + 1, piece, "" if match[4] else line)
 
 
-def _judge(found: Chain, path: str, line: int, piece: bytes, call: bytes) -> None:
+def _judge(found: Chain, path: str, line: int, piece: str, call: str) -> None:
     """Keep a statement that may refuse, unless history has had it."""
-    text = (piece + b"\n" + call).decode("utf-8", "replace")
+    text = f"{piece}\n{call}"
     if text_digest(text) in REFUSALS:
         return
     try:
-        nodes = parse(piece.decode()).body
-    except (SourceError, UnicodeDecodeError):
+        nodes = parse(piece).body
+    except SourceError:
         nodes = []
     if nodes and (not any(map(_refuses, nodes)) or digest(nodes) in REFUSALS):
         return
     found.refusals.append((path, line, text_digest(text)))
 
 
-def _definition(data: bytes, name: bytes) -> bytes | None:
-    start = data.find(b"\ndef " + name + b"(")
+def _definition(data: str, name: str) -> str | None:
+    start = data.find(f"\ndef {name}(")
     if start < 0:
         return None
     edge = _EDGE.search(data, start + 1)
@@ -145,10 +159,9 @@ def _definition(data: bytes, name: bytes) -> bytes | None:
 
 
 def _imported(
-    files: Any, package: str, kind: bytes, base: bytes, names: bytes | None, *, needed: bool
+    files: PackageFiles, package: str, kind: str, dotted: str, names: str | None, *, needed: bool
 ) -> Iterator[tuple[str, bool]]:
-    dotted = base.decode()
-    if kind == b"import":
+    if kind == "import":
         if dotted.partition(".")[0] == PACKAGE:
             yield dotted, needed
         return
@@ -161,10 +174,10 @@ def _imported(
     if dotted.partition(".")[0] != PACKAGE:
         return
     yield dotted, needed
-    if files.module(dotted) is not None and (files.module(dotted) or "").endswith(("__init__.py", "")):
-        for name in _NAME.findall(names or b""):
-            inner = f"{dotted}.{name.decode()}"
-            if files.module(inner) is not None:
+    if files.is_package(dotted):
+        for name in _NAME.findall(names or ""):
+            inner = f"{dotted}.{name}"
+            if files.module(inner) is not None or inner in files.shadowed:
                 yield inner, needed
 
 

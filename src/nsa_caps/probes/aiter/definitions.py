@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.probes.aiter.expressions import evaluate, where
+from nsa_caps.probes.aiter.normal import walked
 from nsa_caps.probes.aiter.space import Opaque, text_of
 from nsa_caps.probes.aiter.values import Frame, Function, Kernel
 
@@ -51,7 +52,7 @@ def _decorated(run: Run, value: Any, decorator: ast.expr, frame: Frame, text: st
 
 def _local(node: ast.FunctionDef) -> frozenset[str]:
     """Return the names that Python takes for a function's own: reading one before it is bound is an error."""
-    inner = list(ast.walk(node))
+    inner = walked([node])
     declared = {name for each in inner if isinstance(each, ast.Global) for name in each.names}
     bound = {each.id for each in inner if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
     return frozenset(bound - declared)

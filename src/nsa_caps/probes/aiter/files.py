@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import importlib.machinery
+import math
+import os
 from typing import TYPE_CHECKING
 
 from nsa_caps.capabilities.records import Note
+from nsa_caps.probes.aiter.segments import segments
 from nsa_caps.probes.host import UnreadableError
+from nsa_caps.probes.process_start import process_start
+from nsa_caps.probes.regular_file import decoded
 
 if TYPE_CHECKING:
+    from nsa_caps.probes.aiter.segments import Segment
     from nsa_caps.probes.host import Host
 
-__all__ = ["PackageFiles"]
+__all__ = ["EXCERPTS", "PackageFiles"]
+
+EXCERPTS = "nsa_caps_testing_excerpts.txt"
+"""A file beside the package: it may be an excerpt of aiter, with modules left out that every release has."""
 
 _PACKAGE = "aiter"
 _INIT = "__init__.py"
@@ -31,9 +40,12 @@ class PackageFiles:
         self.shadowed: dict[str, str] = {}
         self._host = host
         self._package = package
+        self._began: float | None = None
         self._listings: dict[str, frozenset[str]] = {}
         self._modules: dict[str, str | None] = {}
+        self._raw: dict[str, bytes | None] = {}
         self._texts: dict[str, str | None] = {}
+        self._segments: dict[str, list[Segment]] = {}
 
     def listing(self, folder: str) -> frozenset[str]:
         """Return the names in a folder of the package."""
@@ -52,14 +64,49 @@ class PackageFiles:
             self._modules[dotted] = self._find(dotted)
         return self._modules[dotted]
 
+    def asked(self) -> frozenset[str]:
+        """Return the modules that were asked for, those that are not there too."""
+        return frozenset(self._modules)
+
+    def is_package(self, dotted: str) -> bool:
+        """Return whether a module may have others in it: a folder, with `__init__.py` or without."""
+        path = self.module(dotted)
+        return path is not None and (not path or _is_init(path))
+
     def _find(self, dotted: str) -> str | None:
         loaded = self._host.modules.get(dotted, self)
         if loaded is None:
             # What `sys.modules[name] = None` says: importing it raises.
             self.shadowed[dotted] = "sys.modules holds None for it"
             return None
+        path = self._place(dotted)
+        if path is not None and loaded is not self:
+            problem = self._loaded_otherwise(dotted, path)
+            if problem is not None:
+                self.shadowed[dotted] = problem
+                return None
+        return path
+
+    def _loaded_otherwise(self, dotted: str, path: str) -> str | None:
+        """Return why a module that this process has imported is not what its file now is; None: it is."""
+        whole = f"{self._package}/{path}"
+        file = self._host.attribute(dotted, "__file__")
+        if not isinstance(file, str) and (not path or dotted == _PACKAGE):
+            # A bare folder has no file; where the package itself is, the host has found out.
+            return None
+        if not isinstance(file, str) or os.path.realpath(file) != os.path.realpath(whole):
+            return f"this process imported it from {file if isinstance(file, str) else 'no file'}"
+        if self._began is None:
+            self._began = process_start(self._host) or math.inf
+        if (self._host.changed_at(whole) or 0.0) > self._began:
+            return "this process has imported it, and the file has changed since the process began"
+        return None
+
+    def _place(self, dotted: str) -> str | None:
         if dotted == _PACKAGE:
             return _INIT
+        if not self.is_package(dotted.rpartition(".")[0]):
+            return None
         path = dotted.removeprefix(f"{_PACKAGE}.").replace(".", "/")
         folder, _, name = path.rpartition("/")
         names = self.listing(folder)
@@ -78,39 +125,62 @@ class PackageFiles:
             return None
         return "" if name in names and self._host.is_folder(f"{self._package}/{path}") else None
 
+    def raw(self, name: str) -> bytes | None:
+        """Return the bytes of a file as they are; None where there is none, or none that may be read."""
+        if name not in self._raw:
+            path = f"{self._package}/{name}"
+            try:
+                self._raw[name] = self._host.read_bytes(path)
+            except UnreadableError as error:
+                self.notes.append(Note("aiter_source", path, error.why))
+                self._raw[name] = None
+        return self._raw[name]
+
     def text(self, name: str) -> str | None:
         """Return the text of a file; None where there is none, or none that Python would read."""
         if name not in self._texts:
             self._texts[name] = self._read(name)
         return self._texts[name]
 
-    def data(self, name: str) -> bytes | None:
-        """Return the bytes of a file."""
-        text = self.text(name)
-        return None if text is None else text.encode("utf-8", "surrogatepass")
-
     def _read(self, name: str) -> str | None:
+        data = self.raw(name)
+        if data is None:
+            return None
         path = f"{self._package}/{name}"
         try:
-            text = self._host.read_text(path)
+            text = decoded(path, data)
         except UnreadableError as error:
             self.notes.append(Note("aiter_source", path, error.why))
             return None
         # As a crash leaves a file: Python does not read it.
-        if text is not None and "\0" in text:
+        if "\0" in text:
             self.notes.append(Note("aiter_source", path, "has NUL bytes, which Python does not read"))
             return None
-        if text is not None and not text.strip() and not name.endswith(_INIT):
+        if not text.strip() and not _is_init(name):
             self.notes.append(Note("aiter_source", path, "is empty"))
             return None
         return text
 
+    def segments(self, name: str) -> list[Segment]:
+        """Return a file's statements; none where there is no text. Each is parsed once, whoever asks for it."""
+        if name not in self._segments:
+            self._segments[name] = segments(self.text(name) or "")
+        return self._segments[name]
+
     def excerpt(self, dotted: str) -> bool:
-        """Return whether the folder that lacks a module holds none but those that decide, as an excerpt does."""
-        if dotted in _NEVER_LEFT_OUT:
+        """Return whether the package says to be an excerpt, and the folder that lacks a module is one.
+
+        `EXCERPTS` beside the package says so, which `nsa_caps.testing` writes. A folder of an excerpt holds no modules
+        but those that decide.
+        """
+        if dotted in _NEVER_LEFT_OUT or not self._host.is_file(f"{os.path.dirname(self._package)}/{EXCERPTS}"):
             return False
         folder = dotted.removeprefix(_PACKAGE).lstrip(".").replace(".", "/").rpartition("/")[0]
         return self.listing(folder) <= _DECIDING_NAMES
+
+
+def _is_init(name: str) -> bool:
+    return name.rpartition("/")[2] == _INIT
 
 
 # What every excerpt has.

@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from packaging.version import Version
-
 from nsa_caps.capabilities.aiter_digests import LAUNCHES
 from nsa_caps.probes.aiter.logits import LEFT_OUT, Fired, Outcome
+from nsa_caps.probes.aiter.machines import version_of
 from nsa_caps.probes.aiter.space import parts_of, text_of
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def _asked(here: _Machines) -> Iterator[tuple[str, Any]]:
     asked = here.one & ~here.tiles & here.aot & in_list
     by_jit = here.fired(lambda each: each.how == "jit")
     yield "aot_stops_jit", not by_jit & asked & newest if here.aot else None
-    old = here.triton(lambda version: Version(version).release[:2] == (3, 3))
+    old = here.triton(_is_3_3)
     yield "aot_needs_gluon_triton", not here.gluon & asked & old
     flat = here.pages64 & ~here.tiles & here.plain & ~here.aot
     yield "plain_pages", "any" if flat and _takes_pages(here, flat) else None if flat else "one"
@@ -142,16 +141,20 @@ def _is(version: str) -> Callable[[str], bool]:
     return lambda each: each == version
 
 
+def _is_3_3(version: str) -> bool:
+    return version_of(version).release[:2] == (3, 3)
+
+
 def _threshold(tritons: tuple[str, ...], new: list[str]) -> tuple[Comparison | None, str | None]:
     """Return how Triton's version is compared, and with what: the comparison whose outcome is the one seen."""
     ways: dict[Comparison, Callable[[str], Any]] = {
-        "base_version": lambda version: Version(Version(version).base_version),
+        "base_version": lambda version: version_of(version_of(version).base_version),
         "text": lambda version: version,
     }
     for comparison, way in ways.items():
-        for least in sorted(new, key=lambda version: Version(version)):
+        for least in sorted(new, key=version_of):
             if [version for version in tritons if way(version) >= way(least)] == new:
-                text = Version(least).base_version if comparison == "base_version" else least
+                text = version_of(least).base_version if comparison == "base_version" else least
                 return comparison, text
     return None, None
 
@@ -203,7 +206,7 @@ def _foretold(here: _Machines, facts: dict[str, Any]) -> list[tuple[int, int]]:
     if facts["aot_stops_jit"]:
         jit &= ~here.aot
     bundle = active & passes & listed & at_gfx1250 & ~jit
-    old = 0 if facts["aot_needs_gluon_triton"] else here.triton(lambda version: Version(version).release[:2] == (3, 3))
+    old = 0 if facts["aot_needs_gluon_triton"] else here.triton(_is_3_3)
     bundle &= new | old
     plain = passes & ~active & ~tiles
     if facts["plain_pages"] == "one":
@@ -232,7 +235,7 @@ def _is_new(facts: dict[str, Any], version: str) -> bool:
         return False
     if facts["triton_comparison"] == "text":
         return version >= str(least)
-    return Version(Version(version).base_version) >= Version(least)
+    return version_of(version_of(version).base_version) >= version_of(least)
 
 
 def _in_gap(facts: dict[str, Any], version: str) -> bool:

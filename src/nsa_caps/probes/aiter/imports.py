@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from packaging.version import Version
-
 from nsa_caps.probes.aiter.calling import call_function
-from nsa_caps.probes.aiter.machines import archs_of, triton_versions, variables
+from nsa_caps.probes.aiter.machines import archs_of, triton_versions, variables, version_of
 from nsa_caps.probes.aiter.modules import PACKAGE, Modules
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
 from nsa_caps.probes.aiter.space import Space, parts_of, text_of
@@ -78,10 +76,10 @@ def gate_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
         unset = space.has(f"env:{escape}", None) if escape else space.all
         below = [version for version in tritons if not space.has("triton", version) & unset & ~raised]
         for least in tritons:
-            minimum = Version(least.split("+")[0])
-            if [version for version in tritons if Version(version.split("+")[0]) < minimum] != below:
+            minimum = version_of(least.split("+")[0])
+            if [version for version in tritons if version_of(version.split("+")[0]) < minimum] != below:
                 continue
-            expected = space.where("triton", lambda version: Version(version.split("+")[0]) < minimum)  # noqa: B023
+            expected = space.where("triton", lambda version: version_of(version.split("+")[0]) < minimum)  # noqa: B023
             if escape:
                 expected &= ~space.where(f"env:{escape}", _lets_by)
             if expected == raised:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-__all__ = ["archs_of", "page_sizes", "triton_versions", "variables"]
+from packaging.version import Version
+
+__all__ = ["archs_of", "page_sizes", "triton_versions", "variables", "version_of"]
+
+version_of = lru_cache(maxsize=1_000)(Version)
+"""`Version` of a text: the same few are compared a thousand times."""
 
 # What has made a difference to a release of aiter, and what is written oddly.
 _TRITONS = (

@@ -6,21 +6,20 @@ import ast
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from packaging.version import Version
-
 from nsa_caps.capabilities.aiter_digests import FUNCTIONS, STATEMENTS
 from nsa_caps.probes.aiter import known
 from nsa_caps.probes.aiter.definitions import define
+from nsa_caps.probes.aiter.machines import version_of
 from nsa_caps.probes.aiter.natives import since_triton
-from nsa_caps.probes.aiter.normal import digest, text_digest
-from nsa_caps.probes.aiter.segments import Segment, segments
+from nsa_caps.probes.aiter.normal import text_digest, walked
 from nsa_caps.probes.aiter.space import Opaque
 from nsa_caps.probes.aiter.statements import execute
 from nsa_caps.probes.aiter.values import Frame, Kernel, Later, ModuleRef, Symbol, Where
-from nsa_caps.probes.python_source import SourceError, parse
+from nsa_caps.probes.python_source import SourceError
 
 if TYPE_CHECKING:
     from nsa_caps.probes.aiter.run import Run
+    from nsa_caps.probes.aiter.segments import Segment, Told
 
 __all__ = ["DECIDING", "PACKAGE", "Files", "Modules", "bound_names"]
 
@@ -52,6 +51,9 @@ class Files(Protocol):
 
     def module(self, dotted: str) -> str | None:
         """Return the file that Python would load a module from."""
+
+    def segments(self, name: str) -> list[Segment]:
+        """Return the statements of a file."""
 
     def excerpt(self, dotted: str) -> bool:
         """Return whether the package is an excerpt that leaves this module out."""
@@ -85,9 +87,9 @@ class Modules:
         root = dotted.partition(".")[0]
         if root != PACKAGE:
             if root in sys.stdlib_module_names or root in PRESENT:
-                if root == "triton":
-                    floor = since_triton(dotted)
-                    old = run.space.where("triton", lambda version: Version(version).release[:2] < floor)
+                floor = since_triton(dotted) if root == "triton" else (0, 0)
+                if floor > (0, 0):
+                    old = run.space.where("triton", lambda version: version_of(version).release[:2] < floor)
                     run.raises(old, "ModuleNotFoundError", place)
             else:
                 run.raises(run.may, "ModuleNotFoundError", place, sure=False)
@@ -137,14 +139,11 @@ class Modules:
         segment = self.lazy.get(kernel.module, {}).get(kernel.name)
         if segment is None:
             return None if self.files.excerpt(kernel.module) else []
-        # Of a kernel of 38 kB the head alone is parsed.
-        head = segment.text[segment.text.find("def ") :]
-        end = head.find("):")
         try:
-            (node,) = parse(f"{head[:end]}): ...").body
-        except (SourceError, ValueError):
+            arguments = segment.arguments
+        except SourceError:
             return []
-        return [argument.arg for argument in node.args.args] if isinstance(node, ast.FunctionDef) else []
+        return [each.arg for each in arguments.args] if arguments else []
 
     def resolve(self, run: Run, later: Later) -> Any:
         """Return what a promise stands for."""
@@ -187,11 +186,11 @@ class Modules:
             if each in seen or each not in lazy:
                 continue
             try:
-                nodes = lazy[each].body
+                told = lazy[each].told
             except SourceError:
                 return ""
-            seen[each] = digest(nodes)
-            todo += [inner.id for node in nodes for inner in ast.walk(node) if isinstance(inner, ast.Name)]
+            seen[each] = told.digest
+            todo += told.names
         return text_digest("".join(f"{each}={seen[each]}\n" for each in sorted(seen)))
 
     def frame(self, run: Run, dotted: str, place: Where) -> Frame | None:
@@ -210,8 +209,7 @@ class Modules:
         if path is None:
             self.missing(run, dotted, place)
             return None
-        text = self.files.text(path) if path else ""
-        if text is None:
+        if path and self.files.text(path) is None:
             run.unaccounted("a file that cannot be read", Where(path, 0))
             return None
         package = dotted if path.endswith("__init__.py") else parent
@@ -220,7 +218,7 @@ class Modules:
         self.frames[dotted] = frame
         self.lazy[dotted] = {}
         try:
-            self.run_module(run, dotted, text, frame)
+            self.run_module(run, dotted, path, frame)
         except SourceError as error:
             run.unaccounted(str(error), Where(path, 0))
         return frame
@@ -230,18 +228,18 @@ class Modules:
         if not self.files.excerpt(dotted):
             run.raises(run.may, "ModuleNotFoundError", place)
 
-    def run_module(self, run: Run, dotted: str, text: str, frame: Frame) -> None:
+    def run_module(self, run: Run, dotted: str, path: str, frame: Frame) -> None:
         """Execute a module's statements; its functions are defined when they are asked for."""
-        for segment in segments(text):
+        for segment in self.files.segments(path) if path else ():
             if segment.kind:
                 self.lazy[dotted][segment.name] = segment
                 frame.names[segment.name] = Later(dotted, segment.name, segment)
                 self.decorators(run, segment, frame)
                 continue
-            for statement in segment.body:
+            for statement, told in zip(segment.body, segment.each, strict=True):
                 if not run.may:
                     break
-                doing = self.doing(statement, frame)
+                doing = None if told is None else self.doing(told, dotted)
                 if doing in STATEMENTS:
                     for name in bound_names(statement):
                         frame.names[name] = Opaque(f"{frame.module}.{name}")
@@ -251,20 +249,11 @@ class Modules:
                 if len(run.events) > before:
                     self.doubted.append(Doubted(frame.file, statement.lineno, doing, run.events[before].detail))
 
-    def doing(self, statement: ast.stmt, frame: Frame) -> str | None:
-        """Return the digest of what a statement does, with the functions of its module that it names.
-
-        None for the common ones, which are always followed.
-        """
-        if isinstance(statement, (ast.Import, ast.ImportFrom, ast.FunctionDef)):
-            return None
-        nodes = list(ast.walk(statement))
-        if not any(isinstance(inner, (ast.Call, ast.Subscript, ast.Try, ast.With, ast.ClassDef)) for inner in nodes):
-            return None
-        names = {inner.id for inner in nodes if isinstance(inner, ast.Name)}
-        here = self.lazy.get(frame.module, {})
-        called = [f"{name}={self.closure(frame.module, name)}" for name in sorted(names) if name in here]
-        return text_digest("\n".join([digest([statement]), *called]))
+    def doing(self, told: Told, dotted: str) -> str:
+        """Return the digest of what a statement does, with the functions of its module that it names."""
+        here = self.lazy[dotted]
+        called = [f"{name}={self.closure(dotted, name)}" for name in sorted(told.names & here.keys())]
+        return text_digest("\n".join([told.digest, *called]))
 
     def decorators(self, run: Run, segment: Segment, frame: Frame) -> None:
         """Look at the decorators of a function that is passed over: they run at once."""
@@ -279,7 +268,7 @@ class Modules:
 def bound_names(statement: ast.stmt) -> list[str]:
     """Return the names that a statement binds."""
     names: list[str] = []
-    for inner in ast.walk(statement):
+    for inner in walked([statement]):
         if isinstance(inner, ast.Name) and isinstance(inner.ctx, (ast.Store, ast.Del)):
             names.append(inner.id)
         elif isinstance(inner, (ast.Import, ast.ImportFrom)):

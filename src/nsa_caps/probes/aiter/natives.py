@@ -6,8 +6,9 @@ import builtins
 import posixpath
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import Version, parse
+from packaging.version import parse
 
+from nsa_caps.probes.aiter.machines import version_of
 from nsa_caps.probes.aiter.space import Choice, Opaque, choice, lifted, parts_of, text_of
 from nsa_caps.probes.aiter.values import Compiled, Context, Native, Source, Special, Symbol, Where
 
@@ -97,7 +98,7 @@ def _source(run: Run, positional: list[Any], named: dict[str, Any], where: Where
     if not all(isinstance(part, dict) for part in tables):
         return Opaque("source")
     # Before Triton 3.3 the constants had another name.
-    old = run.space.where("triton", lambda version: Version(version).release < (3, 3))
+    old = run.space.where("triton", lambda version: version_of(version).release < (3, 3))
     run.raises(old, "TypeError", where)
     parts = [
         (mask & inner, Source(named["fn"], tuple(one), tuple(other)))
@@ -158,7 +159,7 @@ SPECIALS: dict[str, Special | Native] = {
     "sys.exit": Special("sys.exit", _exit),
     "os._exit": Special("os._exit", _exit),
     **_natives(
-        ("packaging.version.Version", Version),
+        ("packaging.version.Version", version_of),
         ("packaging.version.parse", parse),
         ("os.path.join", posixpath.join),
         ("os.path.dirname", posixpath.dirname),

@@ -7,6 +7,7 @@ digest. One statement more, and what depends on it is unknown (None); the policy
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.capabilities.aiter_digests import KERNELS, KernelBody
@@ -20,6 +21,7 @@ from nsa_caps.probes.aiter.kernels import body_digest
 from nsa_caps.probes.aiter.known import KERNELS as KERNEL_NAMES
 from nsa_caps.probes.aiter.logits import ENTRY, LOGITS, outcome_of
 from nsa_caps.probes.aiter.modules import PACKAGE, Modules
+from nsa_caps.probes.aiter.releases import known_facts, release_table
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
 from nsa_caps.probes.aiter.signatures import cache_facts, taken, takes_tiles
 from nsa_caps.probes.aiter.space import Space
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.probes.host import Host
 
-__all__ = ["aiter_source"]
+__all__ = ["aiter_source", "read_in_full"]
 
 _CHIP = (f"{PACKAGE}.jit.utils.chip_info", f"{PACKAGE}.jit.utils.build_targets")
 _GLUON_KERNELS = f"{PACKAGE}.ops.triton.gluon.pa_mqa_logits"
@@ -56,23 +58,29 @@ def aiter_source(host: Host) -> Mapping[str, Any]:
     if package is None:
         return {}
     files = PackageFiles(host, package)
+    known = known_facts(files, release_table())
+    if known is not None:
+        return {"aiter_source": replace(known, location=package), "notes": ()}
+    return read_in_full(files, package)
+
+
+def read_in_full(files: PackageFiles, package: str) -> Mapping[str, Any]:
+    """Find what a source shows, whether it is known or not."""
     source, lines = _read(files, package)
     notes = [*files.notes, *(Note("aiter_source", f"{package}/{file}", text) for file, text in lines)]
     return {"aiter_source": source, "notes": tuple(notes)}
 
 
 def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[str, str]]]:
+    module = next((name for name in LOGITS if files.module(name)), None)
+    if module is None or files.shadowed.keys() & LOGITS:
+        return _without_logits(files, package)
     facts: dict[str, Any] = {"location": package}
     lines: list[tuple[str, str]] = []
-    module = next((name for name in LOGITS if files.module(name)), None)
-    if module is None and _is_older_than_the_kernel(files):
-        return AiterSource(location=package, logits_preshuffle=False), []
-    if module is None:
-        return AiterSource(location=package), [(_file(LOGITS[0]), "is not there: there is no logits module")]
     facts["logits_module"] = files.module(module)
     facts["logits_preshuffle"] = takes_tiles(files, module, ENTRY)
-    linked = chain(files, (PACKAGE, module))
-    facts["package_imports_gluon"] = chain(files).gluon
+    linked = chain(files, module)
+    facts["package_imports_gluon"] = linked.gluon
     parts = [gate_facts(files), trim_facts(files), fp8_facts(files), _archs(files)]
     if facts["logits_preshuffle"] is not False:
         parts.append(cache_facts(files))
@@ -97,6 +105,15 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
     lines = list(dict.fromkeys(lines))[:_MOST_LINES]
     unaccounted = tuple(f"{file}: {text}" for file, text in lines)
     return AiterSource(**facts, unaccounted=unaccounted), lines
+
+
+def _without_logits(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[str, str]]]:
+    """Return what is known without the module of the logits: what is older than the kernel has none."""
+    if _is_older_than_the_kernel(files):
+        return AiterSource(location=package, logits_preshuffle=False), []
+    told = [(_file(name), files.shadowed[name]) for name in LOGITS if name in files.shadowed]
+    lines = told or [(_file(LOGITS[0]), "is not there: there is no logits module")]
+    return AiterSource(location=package, unaccounted=tuple(f"{file}: {text}" for file, text in lines)), lines
 
 
 def _is_older_than_the_kernel(files: PackageFiles) -> bool:
@@ -157,16 +174,16 @@ def _kernels(files: PackageFiles, lines: list[tuple[str, str]]) -> dict[str, Any
     for name, kind in KERNEL_NAMES.items():
         modules = _PLAIN_KERNELS if kind == "plain" else (_GLUON_KERNELS,)
         path = next((files.module(module) for module in modules if files.module(module)), None)
-        text = files.text(path) if path else None
         if path is None and kind == "plain" and all(map(files.excerpt, modules)):
             left_out.append("plain:*")
-        if path is None or text is None:
+        if path is None or files.text(path) is None:
             continue
+        parts = files.segments(path)
         body = next(
             (
                 KERNELS[digest]
                 for doing in (False, True)
-                if (digest := body_digest(text, name, doing=doing)) in KERNELS and KERNELS[digest].kernel == kind
+                if (digest := body_digest(parts, name, doing=doing)) in KERNELS and KERNELS[digest].kernel == kind
             ),
             None,
         )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import NamedTuple
 
-from nsa_caps.probes.python_source import parse
+from nsa_caps.probes.aiter.normal import digest, walked
+from nsa_caps.probes.python_source import SourceError, parse
 
-if TYPE_CHECKING:
-    import ast
-
-__all__ = ["Segment", "segments"]
+__all__ = ["Segment", "Told", "segments"]
 
 # A line that begins a statement at the left edge; a decorator begins the definition below it.
-_START = re.compile(r"(?m)^(?![ \t\r\n#)\]}]|$)(?:(@)|(async[ ]+def|def|class)[ ]+(\w+)|(else|elif|except|finally)\b|)")
+_START = re.compile(r"\n(?=[^ \t\r\n#)\]}])(?:(@)|(async[ ]+def|def|class)[ ]+(\w+)|(else|elif|except|finally)\b|)")
+# The end of a function's head.
+_HEAD = re.compile(r"\)[ ]*(?:->[^:\n]*)?:[ ]*\n")
 
 
 @dataclass
@@ -32,18 +34,55 @@ class Segment:
     kind: str
     line: int
     text: str
-    _body: list[ast.stmt] | None = None
 
-    @property
+    @cached_property
     def body(self) -> list[ast.stmt]:
         """Its statements, at their lines in the file.
 
         Raises:
             SourceError: this interpreter cannot read it.
         """
-        if self._body is None:
-            self._body = parse("\n" * (self.line - 1) + self.text).body
-        return self._body
+        return parse("\n" * (self.line - 1) + self.text).body
+
+    @cached_property
+    def arguments(self) -> ast.arguments | None:
+        """The parameters of a function; its head alone is parsed, for a kernel has 38 kB. Raises as `body` does."""
+        end = _HEAD.search(self.text)
+        try:
+            (node,) = parse(f"{self.text[: end.end() - 1]} ..." if end else self.text).body
+        except (SourceError, ValueError):
+            node = self.body[0]
+        return node.args if isinstance(node, ast.FunctionDef) else None
+
+    @cached_property
+    def told(self) -> Told:
+        """All of it as one; raises as `body` does."""
+        return Told(digest(self.body), _names(walked(self.body)))
+
+    @cached_property
+    def each(self) -> list[Told | None]:
+        """Its statements; None: a common one, which is always followed. Raises as `body` does."""
+        found: list[Told | None] = []
+        for statement in self.body:
+            common = isinstance(statement, (ast.Import, ast.ImportFrom, ast.FunctionDef))
+            nodes = [] if common else walked([statement])
+            does = any(isinstance(inner, _CALLING) for inner in nodes)
+            found.append(Told(digest([statement]), _names(nodes)) if does else None)
+        return found
+
+
+class Told(NamedTuple):
+    """What statements do, as a digest, and every name that they use."""
+
+    digest: str
+    names: frozenset[str]
+
+
+_CALLING = (ast.Call, ast.Subscript, ast.Try, ast.With, ast.ClassDef)
+
+
+def _names(nodes: list[ast.AST]) -> frozenset[str]:
+    return frozenset(inner.id for inner in nodes if isinstance(inner, ast.Name))
 
 
 def segments(text: str) -> list[Segment]:
@@ -55,7 +94,8 @@ def segments(text: str) -> list[Segment]:
     found: list[Segment] = []
     starts: list[tuple[int, str, str]] = []
     decorated: int | None = None
-    for match in _START.finditer(text):
+    # The end of the line before stands in front, so that an offset is the one in the text.
+    for match in _START.finditer(f"\n{text}"):
         if match[1]:
             decorated = match.start() if decorated is None else decorated
             continue

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from nsa_caps.probes.aiter.calling import call_function
 from nsa_caps.probes.aiter.modules import PACKAGE, Modules
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
-from nsa_caps.probes.aiter.segments import Segment, segments
 from nsa_caps.probes.aiter.space import Space, text_of
 from nsa_caps.probes.aiter.values import Where
 from nsa_caps.probes.python_source import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nsa_caps.probes.aiter.segments import Segment
 
 __all__ = ["cache_facts", "taken", "takes_tiles"]
 
@@ -98,11 +99,10 @@ def taken(files: Any) -> tuple[str, ...] | None:
     ragged = next((module for module in _RAGGED if files.module(module)), None)
     for module, name in ((CACHE, "indexer_qk_rope_quant_and_cache"), (ragged, "fp8_mqa_logits")):
         path = files.module(module) if module else None
-        text = files.text(path) if path else ""
-        if text is None:
+        if path and files.text(path) is None:
             return None
         try:
-            found += _asked(text, name)
+            found += _asked(files.segments(path) if path else [], name)
         except SourceError:
             return None
     path = files.module(_FLYDSL)
@@ -114,29 +114,26 @@ def taken(files: Any) -> tuple[str, ...] | None:
     return tuple(found)
 
 
-def _asked(text: str, name: str) -> Iterator[str]:
+def _asked(parts: list[Segment], name: str) -> Iterator[str]:
     """Return a function's name, and those of its parameters that engines hand by keyword."""
     wanted = {name, *(f"{name}({keyword})" for keyword in _HANDED.get(name, ()))}
-    yield from (each for each in _parameters(text, name) if each in wanted)
+    yield from (each for each in _parameters(parts, name) if each in wanted)
 
 
-def _parameters(text: str, name: str) -> Iterator[str]:
-    parts = [part for part in segments(text) if part.name == name]
-    for part in parts[-1:]:
-        (node,) = part.body
-        if isinstance(node, ast.FunctionDef):
+def _parameters(parts: list[Segment], name: str) -> Iterator[str]:
+    for part in [part for part in parts if part.name == name][-1:]:
+        if part.arguments is not None:
             yield name
-            yield from (f"{name}({each.arg})" for each in (*node.args.args, *node.args.kwonlyargs))
+            yield from (f"{name}({each.arg})" for each in (*part.arguments.args, *part.arguments.kwonlyargs))
 
 
 def takes_tiles(files: Any, module: str, entry: str) -> bool | None:
     """Return whether the logits function has `Preshuffle` and `KVBlockSize`, which engines always pass (fe927e8d)."""
     path = files.module(module)
-    text = files.text(path) if path else None
-    if text is None:
+    if path is None or files.text(path) is None:
         return None
     try:
-        names = set(_parameters(text, entry))
+        names = set(_parameters(files.segments(path), entry))
     except SourceError:
         return None
     return {f"{entry}(Preshuffle)", f"{entry}(KVBlockSize)"} <= names if names else None

@@ -83,9 +83,8 @@ class Space:
         self.all = (1 << count) - 1
         for name, values in self.dimensions.items():
             stride, size = strides[name], len(values)
-            every = self.all // ((1 << stride * size) - 1)
-            block = (1 << stride) - 1
-            self._masks[name] = tuple((block << at * stride) * every for at in range(size))
+            first = _repeated((1 << stride) - 1, stride * size, count)
+            self._masks[name] = tuple(first << at * stride for at in range(size))
 
     def choice(self, name: str, text: str | None = None) -> Any:
         """Return the value of a dimension."""
@@ -102,6 +101,15 @@ class Space:
             if takes(value):
                 mask |= part
         return mask
+
+
+def _repeated(block: int, period: int, length: int) -> int:
+    """Return a mask with a block at the begin of every period."""
+    mask = block
+    while period < length:
+        mask |= mask << period
+        period *= 2
+    return mask & ((1 << length) - 1)
 
 
 def choice(parts: Iterable[tuple[int, Any]], text: str) -> Any:

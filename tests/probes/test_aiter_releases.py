@@ -1,0 +1,114 @@
+"""What is known of a source by its digest is what a full reading of it comes to, and nothing else is known by it."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nsa_caps import Host
+from nsa_caps.base.serial import to_plain
+from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.reader import aiter_source, read_in_full
+from nsa_caps.probes.aiter.releases import known_facts, release_table, state_digest
+from nsa_caps.testing import GENERATIONS, write_aiter_tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
+
+
+def files_of(site: Path, **modules: object) -> PackageFiles:
+    """Return the files of an aiter, in a process that has imported some modules."""
+    return PackageFiles(Host({}, (str(site),), modules, str(site / "root")), str(site / "aiter"))
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> dict[str, Any]:
+    """Return a table that knows one source, which lies in the folder."""
+    write_aiter_tree(tmp_path, GENERATIONS["04907edc"])
+    files = files_of(tmp_path)
+    facts = to_plain(read_in_full(files, "")["aiter_source"])
+    asked = sorted(files.asked())
+    digest = state_digest(files_of(tmp_path), asked)
+    return {"pythons": [list(sys.version_info[:2])], "modules": asked, "releases": {digest: 0}, "facts": [facts]}
+
+
+def test_a_known_source_has_the_facts_of_a_full_reading(tmp_path: Path, table: dict[str, Any]) -> None:
+    """By the digest the same facts come as by reading."""
+    assert known_facts(files_of(tmp_path), table) == GENERATIONS["04907edc"]
+
+
+# A file below the package, and its new bytes; None: it is gone.
+CHANGES: dict[str, tuple[str, bytes | None]] = {
+    "another text in a deciding file": ("utility/dtypes.py", b"import torch\n"),
+    "a file is gone": ("ops/attention.py", None),
+    "bytes that are no text": ("jit/core.py", b"\xff"),
+    "an extension module beside a source": (f"ops/cache{SUFFIX}", b""),
+    "a package beside a module": ("ops/cache/__init__.py", b""),
+    "a module that a bare import would find": ("jit/utils/torch.py", b""),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_source_is_read_in_full(tmp_path: Path, table: dict[str, Any], change: str) -> None:
+    """Whatever a reading would meet otherwise makes another digest."""
+    name, data = CHANGES[change]
+    path = tmp_path / "aiter" / name
+    if data is None:
+        path.unlink()
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+    assert known_facts(files_of(tmp_path), table) is None
+
+
+def test_what_a_process_has_imported_counts_too(tmp_path: Path, table: dict[str, Any]) -> None:
+    """A module that was taken from elsewhere, or out of reach, is not the release's."""
+    assert known_facts(files_of(tmp_path, **{"aiter.utility.dtypes": None}), table) is None
+    assert known_facts(files_of(tmp_path, **{"aiter.utility.dtypes": object()}), table) is None
+
+
+def test_another_python_reads_in_full(tmp_path: Path, table: dict[str, Any]) -> None:
+    """The facts are those that the interpreters of the table came to: another may parse, or know, other things."""
+    assert known_facts(files_of(tmp_path), {**table, "pythons": [[3, 9]]}) is None
+
+
+def test_files_that_are_not_read_change_nothing(tmp_path: Path, table: dict[str, Any]) -> None:
+    """What aiter builds and tunes beside its sources is no other source."""
+    (tmp_path / f"aiter/jit/module_cache{SUFFIX}").touch()
+    (tmp_path / "aiter/configs").mkdir()
+    assert known_facts(files_of(tmp_path), table) is not None
+
+
+def releases(checkout: Path) -> list[str]:
+    """Return the tags of aiter's releases."""
+    told = subprocess.check_output(["git", "-C", str(checkout), "tag", "--list", "v0.1.*"], text=True)
+    return told.split()
+
+
+@pytest.mark.slow
+def test_every_release_is_known_as_it_is_read(tmp_path: Path, aiter_checkout: Path) -> None:
+    """Of each release tag, what its digest tells and what a full reading comes to are the same (`--aiter-checkout`)."""
+    known = 0
+    for tag in releases(aiter_checkout):
+        archive = subprocess.check_output(["git", "-C", str(aiter_checkout), "archive", tag, "aiter"])
+        with tarfile.open(fileobj=BytesIO(archive)) as tar:
+            sources = [member for member in tar if member.name.endswith(".py")]
+            tar.extractall(tmp_path / tag, sources, filter="data")
+        package = str(tmp_path / tag / "aiter")
+        full = read_in_full(files_of(tmp_path / tag), package)
+        by_digest = known_facts(files_of(tmp_path / tag), release_table())
+        if by_digest is not None:
+            known += 1
+            assert replace(by_digest, location=package) == full["aiter_source"], tag
+            assert full["notes"] == ()
+            assert aiter_source(Host({}, (str(tmp_path / tag),), {}, "/nowhere")) == full
+    assert known >= 50

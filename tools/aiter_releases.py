@@ -1,0 +1,122 @@
+"""Writes what is known of aiter's releases by digest: `python tools/aiter_releases.py CHECKOUT --python python3.13 …`.
+
+Each tag of a release, and each commit with which the gates changed, is read in full. Where all of it is understood, its
+facts are kept in `src/nsa_caps/probes/aiter/releases.json` with a digest of all that the reading asked for. The
+table is used by the interpreter that wrote it and those that `--python` names: they read too, and must come to the same
+facts. Run it for each release of this library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nsa_caps import Host
+from nsa_caps.base.serial import to_plain
+from nsa_caps.capabilities.aiter_history import GENERATIONS
+from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.reader import read_in_full
+from nsa_caps.probes.aiter.releases import TABLE, state_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_RELEASE = re.compile(r"v0\.1\.\d[\w.-]*")
+
+
+def main() -> None:
+    """Read every release, and write the table, or print what this interpreter reads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("--python", action="append", default=[], help="another interpreter to read with")
+    parser.add_argument("--print", action="store_true", help="only print the table of this interpreter")
+    options = parser.parse_args()
+    table = read(options.checkout)
+    if options.print:
+        json.dump(table, sys.stdout)
+        return
+    for python in options.python:
+        told = subprocess.check_output([python, __file__, str(options.checkout), "--print"], text=True)
+        other = json.loads(told)
+        table = shared(table, other)
+    Path(TABLE).write_text(written(table), encoding="utf-8")
+
+
+def read(checkout: Path) -> dict[str, Any]:
+    """Return the table of this interpreter: each release by its digest, with its facts."""
+    names = [*sorted(filter(_RELEASE.fullmatch, _git(checkout, "tag").decode().split())), *GENERATIONS]
+    with tempfile.TemporaryDirectory() as folder:
+        facts: dict[str, str] = {}
+        modules: set[str] = set()
+        for name, files in _laid_out(checkout, names, Path(folder)):
+            found = read_in_full(files, str(Path(folder, name, "aiter")))
+            source = to_plain(found["aiter_source"])
+            source["location"] = ""
+            if source["unaccounted"] == [] and source["logits_module"] is not None and found["notes"] == ():
+                facts[name] = json.dumps({field: value for field, value in source.items() if value is not None})
+                modules |= files.asked()
+        asked = sorted(modules)
+        digests = {name: state_digest(_files(Path(folder, name)), asked) for name in facts}
+    distinct = list(dict.fromkeys(facts.values()))
+    return {
+        "pythons": [list(sys.version_info[:2])],
+        "modules": asked,
+        "releases": {digests[name]: distinct.index(each) for name, each in facts.items()},
+        "facts": [json.loads(each) for each in distinct],
+    }
+
+
+def shared(table: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return what two interpreters' tables agree in.
+
+    Raises:
+        SystemExit: they ask for other modules, or come to other facts of one release.
+    """
+    if table["modules"] != other["modules"]:
+        raise SystemExit(f"Python {other['pythons'][0]} asks for other modules: read more releases with both")
+    both = {digest: at for digest, at in table["releases"].items() if digest in other["releases"]}
+    for digest, at in both.items():
+        if table["facts"][at] != other["facts"][other["releases"][digest]]:
+            raise SystemExit(f"Python {other['pythons'][0]} comes to other facts of {digest}")
+    return {**table, "pythons": [*table["pythons"], *other["pythons"]], "releases": both}
+
+
+def written(table: dict[str, Any]) -> str:
+    """Return the table as text, a line for each thing."""
+    parts = []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines = [f"{json.dumps(name)}: {json.dumps(each)}" for name, each in value.items()]
+            parts.append(f'"{key}": {{\n' + ",\n".join(lines) + "\n}")
+        else:
+            parts.append(f'"{key}": [\n' + ",\n".join(map(json.dumps, value)) + "\n]")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _laid_out(checkout: Path, names: list[str], folder: Path) -> Iterator[tuple[str, PackageFiles]]:
+    for name in names:
+        archive = _git(checkout, "archive", name, "aiter")
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            sources = [member for member in tar if member.isdir() or member.name.endswith(".py")]
+            tar.extractall(folder / name, sources, filter="data")
+        yield name, _files(folder / name)
+
+
+def _files(site: Path) -> PackageFiles:
+    return PackageFiles(Host({}, (str(site),), {}, str(site / "root")), str(site / "aiter"))
+
+
+def _git(checkout: Path, *arguments: str) -> bytes:
+    return subprocess.check_output(["/usr/bin/env", "git", "-C", str(checkout), *arguments])
+
+
+if __name__ == "__main__":
+    main()
