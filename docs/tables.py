@@ -19,6 +19,7 @@ from nsa_caps.policy.explain import short_headline
 from nsa_caps.policy.reasons import CODES
 from nsa_caps.policy.rows import ROWS
 from nsa_caps.testing import MACHINES, named_machine
+from nsa_caps.testing.named_machines import TITLES, named_capabilities
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -101,6 +102,17 @@ def _runnable_on(name: str, folder: Path) -> list[str]:
     return cells
 
 
+def machines() -> str:
+    """Return the machines that have a name, with what is picked on each."""
+    return _table(
+        ("name", "what it is", "takes"),
+        (
+            (f"`{name}`", title, short_headline(nsa_caps.decide(named_capabilities(name))))
+            for name, title in TITLES.items()
+        ),
+    )
+
+
 def cli() -> str:
     """Return every command with what it takes, from its parser."""
     found = parsers()
@@ -139,7 +151,7 @@ def main(arguments: list[str]) -> int:
     """Write the tables, or check them; return the exit code."""
     check = arguments == ["--check"]
     stale = []
-    for table in (reasons, rows, switches, grammars, engines, runnable, cli):
+    for table in (reasons, rows, switches, grammars, engines, runnable, machines, cli):
         path = TABLES / f"{table.__name__}.md"
         if check and (not path.exists() or path.read_text(encoding="utf-8") != table()):
             stale.append(str(path))

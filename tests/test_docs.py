@@ -120,6 +120,14 @@ def test_the_list_of_modules_is_what_the_package_holds() -> None:
     assert {name for cell in told for name in re.findall(r"`([^`]+)`", cell)} == held
 
 
+def test_files_that_the_docs_name_are_there() -> None:
+    """A path of this repository in backticks is that of a file or a folder, so that a reader finds it."""
+    pattern = r"`((?:tests|src|docs|benchmarks|tools|examples|fuzz)/[\w/.-]*)`"
+    named = {(page.name, path) for page in PAGES for path in re.findall(pattern, page.read_text(encoding="utf-8"))}
+    assert len(named) > 30
+    assert sorted(each for each in named if not (ROOT / each[1]).exists()) == []
+
+
 def test_the_guide_to_fallbacks_knows_its_codes() -> None:
     """Every code that docs/fix_a_fallback.md has a section on is one, and a report of that section shows it."""
     text = (DOCS / "fix_a_fallback.md").read_text(encoding="utf-8")

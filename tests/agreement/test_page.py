@@ -58,7 +58,7 @@ class Page(HTMLParser):
 def test_every_party_has_its_own_cause_and_fix(machines: list[tuple[str, Any]]) -> None:
     """Two parties of one group that differ for two reasons are told both, with both fixes."""
     page = Page(fleet_page(compare(machines, Request())))
-    assert "44 machines stand in 2 groups" in page.words
+    assert "44 machines in 2 groups" in page.words
     assert page.tags.count("section") == 2
     assert "triton.too-old" in page.words or "Triton is too old" in page.words
     assert "pip install" in page.words

@@ -75,6 +75,10 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "a100": "A100, DeepGEMM, Triton 3.6",
         "dcu": "Hygon DCU, Triton 3.6",
         "cpu_only": "no GPU, torch's CPU build",
+        "h200_no_deep_gemm": "H200 without DeepGEMM",
+        "h200_no_nvml": "H200 without nvidia-ml-py",
+        "mi300x_wrong_aiter": "MI300X with another project named aiter",
+        "mi300x_igpu": "two MI300X behind an iGPU",
     }
 )
 """What each machine is, in a few words."""
