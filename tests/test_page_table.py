@@ -106,3 +106,27 @@ def test_a_getter_without_a_table_is_named() -> None:
     """SGLang drops the token table for some decode graphs (`dsa_drop_wide_page_table`): None is told, not divided."""
     with pytest.raises(PageTableError, match=r"^SimpleNamespace.get_page_table_1\(\): got NoneType"):
         from_metadata(metadata(page_table_1=None), 1)
+
+
+def test_what_no_page_number_holds_names_no_other_page() -> None:
+    """A slot beyond 32 bits stays a page that no cache has: cut off, it would be page 0."""
+    slots = torch.tensor([[2**40, 2**32, 128, -1]])
+    assert from_token_table(slots, 1).tolist() == [[2**31 - 1, 2**31 - 1, 128, -1]]
+    assert from_token_table(slots, 2).tolist() == [[2**31 - 1, 64]]
+
+
+@pytest.mark.parametrize(("page_size", "index_kpool"), [(2**63, 1), (2**16, 2**16), (1, 2**31)])
+def test_pages_beyond_all_tokens_are_refused(page_size: int, index_kpool: int) -> None:
+    """More tokens a page than 32 bits count are no page, also where torch could not even hold the number."""
+    with pytest.raises(PageTableError, match="page_size"):
+        from_token_table(torch.zeros(1, 4, dtype=torch.int64), page_size, index_kpool)
+
+
+def test_a_getter_that_fails_is_named() -> None:
+    """What the engine's getter raises is told as what came instead of a table."""
+
+    def fails() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(PageTableError, match=r"get_page_table_1: .*KeyError: 'x'"):
+        from_metadata(SimpleNamespace(get_page_table_1=fails), 1)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["PageTableError", "from_metadata", "from_token_table"]
 
 
+_INT32 = 2**31 - 1
+
+
 class PageTableError(NsaCapsError, ValueError):
     """No page table could be had: the message says what was found and what is needed.
 
@@ -55,9 +58,15 @@ def from_token_table(token_table: Tensor, page_size: int, index_kpool: int = 1) 
             raise PageTableError(name, f"got {value!r}, need a whole number of at least 1")
     _check_table("token_table", token_table)
     tokens = page_size * index_kpool
-    if tokens == 1:
-        return token_table.to(torch.int32)
-    return torch.floor_divide(token_table[:, ::tokens], tokens).to(torch.int32)
+    if tokens > _INT32:
+        raise PageTableError(
+            "page_size", f"got {page_size} x index_kpool {index_kpool}, need at most {_INT32} together"
+        )
+    pages = token_table if tokens == 1 else torch.floor_divide(token_table[:, ::tokens], tokens)
+    if pages.dtype == torch.int64:
+        # What no int32 holds stays a page that no cache has: cut off, it would be another one's number.
+        pages = pages.clamp(min=-1, max=_INT32)
+    return pages.to(torch.int32)
 
 
 def from_metadata(metadata: object, page_size: int, index_kpool: int = 1) -> Tensor:
@@ -84,7 +93,12 @@ def from_metadata(metadata: object, page_size: int, index_kpool: int = 1) -> Ten
             f"{type(metadata).__qualname__} has no such method, and pages of {page_size} need it; "
             "hand in the engine's indexer metadata, or derive a table with from_token_table()",
         )
-    table: Any = getattr(metadata, getter)()
+    try:
+        table: Any = getattr(metadata, getter)()
+    except Exception as error:
+        raise PageTableError(
+            getter, f"{type(metadata).__qualname__}'s raised {type(error).__name__}: {error}"
+        ) from error
     _check_table(f"{type(metadata).__qualname__}.{getter}()", table)
     # The getter has divided by the page size already; only the pooling is left.
     return from_token_table(table, 1, index_kpool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import UserDict
 from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, get_args
@@ -231,3 +232,14 @@ def test_what_is_not_known_is_not_equal(
     told = nsa_caps.select_indexer_layout(layout.decision.caps, Request(scale_format="fp32", rotated=False))
     assert told.assumed == ()
     check_peer(told, sent(told))
+
+
+def test_a_mapping_that_does_not_answer_is_no_handshake(make: Make) -> None:
+    """What a peer's client hands over may raise when it is asked; who sent it is told."""
+
+    class Lazy(UserDict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            raise RuntimeError("asked")
+
+    with pytest.raises(HandshakeError, match=r"the peer's handshake is a .*asked"):
+        check_peer(make(), Lazy(make().handshake()))

@@ -389,3 +389,35 @@ def test_a_home_on_the_import_path_is_found(
     place.with_suffix(".py").write_text("import a_module_that_is_missing\n")
     with pytest.raises(ModuleNotFoundError, match="a_module_that_is_missing"):
         sglang.install(layout)
+
+
+def test_a_module_that_refuses_leaves_none_replaced(tmp_path: Path) -> None:
+    """All names are replaced or none: where one module keeps its own, those before it are put back."""
+
+    class Frozen(ModuleType):
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError("frozen")
+
+    modules = sglang_modules(DSA, answer=True)
+    frozen = Frozen("sglang.frozen")
+    vars(frozen)[GATE] = vars(modules[DSA])[GATE]
+    before = snapshot(modules)
+    with pytest.raises(sglang.InstallError, match=r"sglang\.frozen does not let its .* frozen\); nothing was replaced"):
+        sglang.install(sglang.indexer_layout(caps=h100(tmp_path)), modules={**modules, "sglang.frozen": frozen})
+    assert snapshot(modules) == before
+
+
+def test_a_module_that_hides_its_names_is_looked_at_all_the_same(tmp_path: Path) -> None:
+    """A lazy module's own `__dict__` and attributes are not asked: none of its code runs."""
+
+    class Lazy(ModuleType):
+        @property
+        def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+            raise RuntimeError("no dict")
+
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError(name)
+
+    modules = {**sglang_modules(DSA, answer=True), "sglang.lazy": Lazy("sglang.lazy")}
+    assert sglang.install(sglang.indexer_layout(caps=h100(tmp_path)), modules=modules)
+    sglang.uninstall(modules)

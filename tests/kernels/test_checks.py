@@ -14,7 +14,7 @@ from nsa_caps.kernels.portable import store_gather as portable
 from nsa_caps.pages import PageFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 FMT = PageFormat(page_size=64)
@@ -355,3 +355,41 @@ def test_tensors_of_inference_mode_are_taken() -> None:
         cache = torch.zeros((5, 8448), dtype=torch.uint8)
     for kernels in (reference, portable):
         kernels.store(**store_call(cache=cache))
+
+
+def as_sparse(cache: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in coordinates."""
+    return cache.to_sparse()
+
+
+def as_nested(cache: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose rows may be of unlike lengths."""
+    return torch.nested.nested_tensor([cache[0], cache[1]])
+
+
+def as_meta(cache: torch.Tensor) -> torch.Tensor:
+    """Return a tensor that has a shape and no numbers."""
+    return cache.to("meta")
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("argument", ["cache", "page_table", "cu_seq_lens"])
+@pytest.mark.parametrize("kernels", [reference, portable])
+@pytest.mark.parametrize(
+    ("change", "words"), [(as_sparse, "a sparse tensor"), (as_nested, "a nested tensor"), (as_meta, "on meta")]
+)
+def test_what_has_no_numbers_to_read_is_refused(
+    kernels: ModuleType, argument: str, change: Callable[[torch.Tensor], torch.Tensor], words: str
+) -> None:
+    """Sparse, nested and meta tensors are refused by name, in every row alike."""
+    right = gather_call()
+    with pytest.raises(KernelArgumentError, match=f"^{argument}: got .*{words}"):
+        kernels.gather(**right | {argument: change(right[argument])})
+
+
+@pytest.mark.parametrize("kernels", [reference, portable])
+@pytest.mark.parametrize(("out", "words"), [(5, "int"), ([1, 2, 3], "3 tensors"), ((1, 2), "int")])
+def test_outputs_of_another_kind_are_refused(kernels: ModuleType, out: object, words: str) -> None:
+    """What is no pair of tensors is named, whatever it is."""
+    with pytest.raises(KernelArgumentError, match=rf"^out\S*( \(keys\))?: got {words}"):
+        kernels.gather(**gather_call(out=out))

@@ -216,3 +216,19 @@ except nsa_caps.UnknownEngineError as error:
     print("sglang" in str(error))
 """)
     assert out == "True\n"
+
+
+def test_what_is_no_question_is_refused_by_name(run: Run) -> None:
+    """Arguments of other types, also those that no dictionary takes, are errors of this library's."""
+    out = run("""
+for wanted in ({"engine": []}, {"engine": 3}, {"request": "x"}, {"request": {}}, {"prove": "yes"}):
+    try: get_indexer_layout(**wanted)
+    except nsa_caps.NsaCapsError as error: print(type(error).__name__, str(error).split(",")[0])
+""")
+    assert out.splitlines() == [
+        "UnknownEngineError engine is []",
+        "UnknownEngineError engine is 3",
+        "RequestError request is 'x'",
+        "RequestError request is {}",
+        "RequestError prove is 'yes'",
+    ]

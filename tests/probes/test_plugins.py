@@ -164,6 +164,27 @@ def test_what_a_plugin_prints_is_no_data(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[:2] == ["an import that prints", "a probe that prints"]
 
 
+@pytest.mark.parametrize(
+    "printing",
+    [
+        "os.write(1, b'raw')",
+        "os.system('echo from a child')",
+        "sys.stdout.close()",
+        "threading.Thread(target=lambda: [print('late') for _ in iter(int, 1)], daemon=True).start()",
+    ],
+)
+def test_nothing_of_a_plugin_gets_between_the_data(tmp_path: Path, printing: str) -> None:
+    """What it writes to the descriptor itself, a child's words and a thread that goes on printing are no data."""
+    put(tmp_path, f"import os, threading\ndef probe(host):\n    {printing}\n    return {{}}\n", "probe")
+    path = os.pathsep.join(map(str, (tmp_path, SOURCES)))
+    environ = {**os.environ, "PYTHONPATH": path, "NSA_CAPS_PLUGINS": "1"}
+    command = [sys.executable, "-m", "nsa_caps", "snapshot"]
+    with open(tmp_path / "data", "wb") as data:
+        done = subprocess.run(command, env=environ, stdout=data, stderr=subprocess.DEVNULL, check=False, timeout=60)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "data").read_text())["schema_version"] == 1
+
+
 # --- What third parties bring that is broken
 
 

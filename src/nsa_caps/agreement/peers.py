@@ -15,6 +15,7 @@ from nsa_caps.layout.handshake import HANDSHAKE_VERSION, Handshake
 from nsa_caps.layout.layout import IndexerLayout
 from nsa_caps.pages import PageFormatError
 from nsa_caps.policy.facts import Fact
+from nsa_caps.probes.timeout import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -108,4 +109,13 @@ def summary_of_handshake(document: Mapping[str, Any], where: str) -> MachineSumm
 
 
 def _summary(side: IndexerLayout | Mapping[str, Any], where: str) -> MachineSummary:
-    return summary_of_handshake(side.handshake() if isinstance(side, IndexerLayout) else side, where)
+    if isinstance(side, IndexerLayout):
+        return summary_of_handshake(side.handshake(), where)
+    try:
+        # A mapping of the peer's client may do anything when it is asked; what it holds is asked for once.
+        document = dict(side)
+    except Exception as error:
+        raise HandshakeError(
+            f"{where} handshake is a {type(side).__qualname__} that cannot be read: {describe(error)}"
+        ) from error
+    return summary_of_handshake(document, where)

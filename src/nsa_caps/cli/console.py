@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.base.lines import Line
 
-__all__ = ["print_lines", "print_text", "width_of"]
+__all__ = ["kept_for_data", "print_lines", "print_text", "width_of"]
 
 _STYLES: Mapping[str, str] = {
     "good": "bold green",
@@ -30,6 +32,37 @@ _STYLES: Mapping[str, str] = {
 }
 # Narrower terminals break lines themselves.
 _NARROWEST = 40
+
+
+@contextmanager
+def kept_for_data(*, for_good: bool) -> Iterator[TextIO | None]:
+    """Yield a stdout that nothing else writes to: what third parties' code prints meanwhile goes to stderr.
+
+    Also what it writes to the descriptor itself, what its children write, and what a thread of it that does not end
+    goes on writing.
+
+    Args:
+        for_good: leave it so: this process is the command's own, and its stdout is data to the end.
+    """
+    stdout = sys.stdout
+    try:
+        is_whole = (stdout.fileno(), sys.stderr.fileno()) == (1, 2)
+    # None, closed, or a text in memory.
+    except (OSError, ValueError, AttributeError):
+        is_whole = False
+    if not is_whole:
+        yield stdout
+        return
+    stdout.flush()
+    with open(os.dup(1), "w", encoding=stdout.encoding, errors=stdout.errors) as own:
+        os.dup2(2, 1)
+        sys.stdout = sys.stderr
+        try:
+            yield own
+        finally:
+            if not for_good:
+                sys.stdout = stdout
+                os.dup2(own.fileno(), 1)
 
 
 def print_lines(lines: Iterable[Line], stream: TextIO | None, color: str = "auto") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from itertools import islice
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nsa_caps.base.lines import printable
 from nsa_caps.cli.commands import COMMANDS, WITHOUT_A_MACHINE
-from nsa_caps.cli.console import print_lines, print_text
+from nsa_caps.cli.console import kept_for_data, print_lines, print_text
 from nsa_caps.cli.options import parse, wrong_usage
 from nsa_caps.cli.question import FAILED, UsageError, private_names, question_of
 from nsa_caps.errors import NsaCapsError
@@ -42,10 +43,17 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
         SystemExit: with 2 on wrong usage; with 0 after `--help` and `--version`.
     """
     options = parse(sys.argv[1:] if argv is None else argv)
+    if not os.environ.get("NSA_CAPS_PLUGINS"):
+        return _run(options, host, sys.stdout)
+    with kept_for_data(for_good=argv is None) as stdout:
+        return _run(options, host, stdout)
+
+
+def _run(options: SimpleNamespace, host: Host | None, stdout: TextIO | None) -> int:
     try:
         if options.command in WITHOUT_A_MACHINE:
-            return _print(WITHOUT_A_MACHINE[options.command](options), options)
-        return _print(COMMANDS[options.command](question_of(options, host)), options)
+            return _print(WITHOUT_A_MACHINE[options.command](options), options, stdout)
+        return _print(COMMANDS[options.command](question_of(options, host)), options, stdout)
     except NsaCapsError as error:
         wrong_usage(str(error), options.command)
     except OSError as error:
@@ -56,7 +64,7 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
         return FAILED
 
 
-def _print(answer: Answer, options: SimpleNamespace) -> int:
+def _print(answer: Answer, options: SimpleNamespace, stdout: TextIO | None) -> int:
     """Print data on stdout, or into the file that was named, and notes on stderr; return the exit code."""
     if options.redact and not isinstance(answer.output, str):
         from nsa_caps.report.redacted import redacted  # noqa: PLC0415 few ask for it
@@ -65,7 +73,7 @@ def _print(answer: Answer, options: SimpleNamespace) -> int:
         answer = answer._replace(output=redacted(output, private_names()))
     broken = [note for note in answer.caps.notes if note.source in _OWN_PROBES]
     if options.output is None:
-        _print_output(answer, sys.stdout, options)
+        _print_output(answer, stdout, options)
     else:
         try:
             with open(options.output, "w", encoding="utf-8") as stream:

@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
-__all__ = ["ABSENT", "InstallError", "Replacement", "find", "loaded_modules", "need", "replace_all", "undo_all"]
+__all__ = [
+    "ABSENT",
+    "InstallError",
+    "Replacement",
+    "find",
+    "loaded_modules",
+    "namespace",
+    "need",
+    "replace_all",
+    "undo_all",
+]
 
 ABSENT = object()
 """What a name was that its owner did not have."""
@@ -53,8 +63,21 @@ class Replacement(NamedTuple):
 
 
 def replace_all(found: Iterable[Replacement]) -> tuple[Replacement, ...]:
-    """Replace each name and return what was."""
-    return tuple(map(_replace, found))
+    """Replace each name and return what was: all of them, or none.
+
+    Raises:
+        InstallError: an owner does not let a name be replaced; those before it are put back.
+    """
+    replaced: list[Replacement] = []
+    for each in found:
+        try:
+            replaced.append(_replace(each))
+        except Exception as error:
+            undo_all(replaced)
+            owner = getattr(each.owner, "__name__", each.owner)
+            text = f"{owner} does not let its {each.name} be replaced ({type(error).__name__}: {error})"
+            raise InstallError(f"{text}; nothing was replaced") from error
+    return tuple(replaced)
 
 
 def undo_all(replaced: Iterable[Replacement]) -> tuple[Replacement, ...]:
@@ -103,6 +126,16 @@ def find(names: Iterable[str], modules: Mapping[str, ModuleType] | None) -> Modu
     return None
 
 
+# Whatever a lazy module's own class makes of `__dict__`.
+_NAMESPACE: Any = vars(ModuleType)["__dict__"]
+
+
+def namespace(owner: ModuleType | type) -> Mapping[str, Any]:
+    """Return the names that a module or a class holds; none of its own code runs."""
+    held: Mapping[str, Any] = vars(owner) if isinstance(owner, type) else _NAMESPACE.__get__(owner)
+    return held
+
+
 def need(module: ModuleType | type, name: str) -> object:
     """Return what an owner has under a name, as it stands there.
 
@@ -110,7 +143,7 @@ def need(module: ModuleType | type, name: str) -> object:
         InstallError: it has no such name.
     """
     try:
-        return vars(module)[name]
+        return namespace(module)[name]
     except KeyError:
         place = module.__qualname__ if isinstance(module, type) else module.__name__
         raise InstallError(f"{place} has no {name}, which this library's kernels go in the place of") from None

@@ -14,6 +14,7 @@ from nsa_caps.kernels.errors import KernelArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeGuard
 
     from torch import Tensor
 
@@ -275,7 +276,7 @@ def _check_keys(name: str, keys: Tensor, fmt: PageFormat, device: torch.device) 
 
 
 def _holds_pages(cache: object, fmt: PageFormat) -> bool:
-    if not isinstance(cache, torch.Tensor) or cache.dtype not in (torch.uint8, fp8_dtype(fmt)):
+    if not _is_plain(cache) or cache.dtype not in (torch.uint8, fp8_dtype(fmt)):
         return False
     page, row = fmt.page_size, fmt.row_stride
     shape, steps = cache.shape, cache.stride()
@@ -294,11 +295,22 @@ def _fits(
     tensor: object, dtypes: tuple[torch.dtype, ...], dims: int, device: torch.device, *, contiguous: bool = True
 ) -> bool:
     return (
-        isinstance(tensor, torch.Tensor)
+        _is_plain(tensor)
         and tensor.dtype in dtypes
         and tensor.dim() == dims
         and tensor.device == device
         and (not contiguous or tensor.is_contiguous())
+    )
+
+
+def _is_plain(tensor: object) -> TypeGuard[Tensor]:
+    """Whether this is a tensor whose numbers lie somewhere: sparse, nested and meta tensors have no place to read."""
+    return (
+        isinstance(tensor, torch.Tensor)
+        and tensor.layout == torch.strided
+        and not tensor.is_nested
+        # What traces shapes with them asks nothing else.
+        and (tensor.device.type != "meta" or torch.compiler.is_compiling())
     )
 
 
@@ -314,6 +326,8 @@ def describe(tensor: object) -> str:
     """What came in place of a tensor that fits."""
     if not isinstance(tensor, torch.Tensor):
         return type(tensor).__qualname__
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return f"a {'nested' if tensor.is_nested else 'sparse'} tensor of {_name(tensor.dtype)}"
     text = f"{_name(tensor.dtype)} {list(tensor.shape)} on {tensor.device}"
     if not tensor.is_contiguous() or tensor.storage_offset():
         text += f", strides {list(tensor.stride())}, storage offset {tensor.storage_offset()}"

@@ -6,11 +6,13 @@ import os
 from threading import RLock
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
+from nsa_caps.base.serial import shortened
+from nsa_caps.capabilities.switches import ENGINES, UnknownEngineError
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.layout.layout import select_indexer_layout
 from nsa_caps.layout.log import log_layout
 from nsa_caps.layout.row_table import row_table
-from nsa_caps.policy.request import Request
+from nsa_caps.policy.request import Request, RequestError
 from nsa_caps.probes.probe import probe
 from nsa_caps.probes.timeout import is_within_call
 from nsa_caps.selfcheck.proof import Proof, prove_best
@@ -53,6 +55,7 @@ class _OncePerEngine:
 
     def decide(self, engine: EngineName | None, request: Request | None, prove: bool | Proof) -> IndexerLayout:
         """Return the layout, decided by the first who asks."""
+        _check(engine, request, prove)
         if is_within_call():
             # It would wait for a lock that whoever waits for it holds.
             raise CircularQuestionError("a third party's probe or row asks for the layout while it is asked about one")
@@ -70,6 +73,21 @@ class _OncePerEngine:
                 if layout is decided:
                     log_layout(layout)
             return layout
+
+
+def _check(engine: object, request: object, prove: object) -> None:
+    """Refuse what is no question, in words of ours.
+
+    Raises:
+        UnknownEngineError: the engine is no text.
+        RequestError: the request is none, or what is to be proven is neither a truth value nor a `Proof`.
+    """
+    if not isinstance(engine, (str, type(None))):
+        raise UnknownEngineError(f"engine is {shortened(engine)}, needs one of {', '.join(ENGINES)}, or None")
+    if not isinstance(request, (Request, type(None))):
+        raise RequestError(f"request is {shortened(request)}, needs a Request, or None")
+    if not isinstance(prove, (bool, Proof)):
+        raise RequestError(f"prove is {shortened(prove)}, needs True, False or a Proof")
 
 
 _CACHE = _OncePerEngine()
@@ -111,7 +129,12 @@ def get_indexer_layout(
     Raises:
         NoUsableLayoutError: every row is out.
         UnknownEngineError: the engine has no switches here.
+        RequestError: the request is none, or asks for a row that does not exist.
         CircularQuestionError: a third party's probe or row asks, while it is asked.
     """
-    layout = _CACHE.layouts.get((engine, request, prove))
+    try:
+        layout = _CACHE.layouts.get((engine, request, prove))
+    except TypeError:
+        # Not hashable: `decide` says what is wrong.
+        layout = None
     return _CACHE.decide(engine, request, prove) if layout is None else layout

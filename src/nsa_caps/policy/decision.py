@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.base.hints import did_you_mean
+from nsa_caps.base.serial import shortened
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.explain import explain
 from nsa_caps.policy.formats import page_format
@@ -193,7 +194,7 @@ def find_row(name: str, rows: tuple[Row, ...] = ROWS, where: str = "") -> Row:
             return row
     names = [row.name for row in rows]
     meant = did_you_mean(name, names)
-    raise UnknownRowError(f"{where}there is no row {name!r}; there are {', '.join(names)}{meant}")
+    raise UnknownRowError(f"{where}there is no row {shortened(name)}; there are {', '.join(names)}{meant}")
 
 
 def decide(caps: Capabilities, request: Request | None = None, rows: tuple[Row, ...] = ROWS) -> Decision:
@@ -205,9 +206,12 @@ def decide(caps: Capabilities, request: Request | None = None, rows: tuple[Row, 
         rows: the table, best first.
 
     Raises:
+        RequestError: the request is none.
         UnknownRowError: the request, or NSA_CAPS_ROW, names a row that does not exist.
     """
     request = Request() if request is None else request
+    if not isinstance(request, Request):
+        raise RequestError(f"request is {shortened(request)}, needs a Request")
     for name in request.rows or ():
         find_row(name, rows)
     forced_name = _forced_row(caps)

@@ -6,7 +6,7 @@ import importlib
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from nsa_caps.engines.replacing import ABSENT, InstallError, Replacement
+from nsa_caps.engines.replacing import ABSENT, InstallError, Replacement, namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -82,8 +82,8 @@ def original_gate(loaded: Iterable[ModuleType]) -> Callable[[], bool]:
         InstallError: there is none.
     """
     for module in loaded:
-        if module.__name__ in HOMES and GATE in vars(module):
-            original: Callable[[], bool] = vars(module)[GATE]
+        if module.__name__ in HOMES and GATE in namespace(module):
+            original: Callable[[], bool] = namespace(module)[GATE]
             return original
     raise InstallError(
         f"no SGLang with {GATE} is here: it is in 0.5.12 and later, and was looked for in {' and '.join(HOMES)}"
@@ -98,7 +98,7 @@ def replace_gates(loaded: Iterable[ModuleType], gates: Gates) -> list[Replacemen
     """
     found = []
     for module in loaded:
-        if vars(module).get(GATE) is gates.original and module.__name__ not in V4:
+        if namespace(module).get(GATE) is gates.original and module.__name__ not in V4:
             found += _answer(module, gates.original, gates.answer(module.__name__))
     for each in found:
         if each.name == _TILE_GATHER[1]:
@@ -112,14 +112,14 @@ def restore_gates(loaded: Iterable[ModuleType], gates: Gates) -> list[Replacemen
     return [
         each
         for module in loaded
-        if vars(module).get(GATE) in ours
-        for each in _answer(module, vars(module)[GATE], gates.original)
+        if namespace(module).get(GATE) in ours
+        for each in _answer(module, namespace(module)[GATE], gates.original)
     ]
 
 
 def _answer(module: ModuleType, before: Callable[[], bool], after: Callable[[], bool]) -> list[Replacement]:
     found = [Replacement(module, GATE, before, after)]
-    names = vars(module)
+    names = namespace(module)
     if names.get(_KEPT, after()) is not after():
         found.append(Replacement(module, _KEPT, names[_KEPT], after()))
         # A module that was imported while there were no tiles never imported what gathers them.

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from nsa_caps.engines.replacing import ABSENT, InstallError, Replacement, find, need
+from nsa_caps.engines.replacing import ABSENT, InstallError, Replacement, find, namespace, need
 from nsa_caps.engines.sglang.calls import gather, store
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def cache_kernels(loaded: list[ModuleType], layout: IndexerLayout) -> list[Repla
         for module in loaded
         if module.__name__ in ACCESSORS
         for name, function in ours
-        if (owner := vars(module).get(name)) is not None and owner.__module__ == module.__name__
+        if (owner := namespace(module).get(name)) is not None and owner.__module__ == module.__name__
     ]
 
 

@@ -53,7 +53,7 @@ def signature(*tensors: Tensor | None) -> Hashable:
     return tuple(
         [
             (tensor.dtype, tensor.shape, tensor.stride(), tensor.device, tensor.data_ptr() & 15)
-            if isinstance(tensor, torch.Tensor)
+            if isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided and not tensor.is_nested
             else type(tensor)
             for tensor in tensors
         ]

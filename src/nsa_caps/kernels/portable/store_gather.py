@@ -67,7 +67,8 @@ def gather(
     Raises:
         KernelArgumentError: an argument does not fit, or there is no GPU to run on.
     """
-    key = (signature(cache, page_table, cu_seq_lens, *(() if out is None else out)), total_tokens, fmt)
+    given = out if isinstance(out, (tuple, list)) else (out,)
+    key = (signature(cache, page_table, cu_seq_lens, *given), total_tokens, fmt)
     run = _GATHERS.get(key)
     if run is None or checked or is_told_at_once(cache.device):
         pages, (keys, scales) = gather_arguments(cache, page_table, cu_seq_lens, total_tokens, out, fmt)
