@@ -41,6 +41,15 @@ start = time.perf_counter()
 layout = nsa_caps.select_indexer_layout(nsa_caps.probe(host))
 print(time.perf_counter() - start, layout.row)
 """
+# The same, of this machine, with a proof or without one; in CPU time, which others on the machine change least.
+PROVEN = """
+import ast, collections.abc, dataclasses, functools, importlib, inspect, json, os, re, sys, time, typing, warnings
+import packaging.version
+import nsa_caps
+start = time.process_time()
+layout = nsa_caps.get_indexer_layout(prove={prove})
+print(time.process_time() - start, layout.row)
+"""
 
 
 def main() -> None:
@@ -53,7 +62,7 @@ def main() -> None:
     compileall.compile_dir(str(Path(nsa_caps.__file__).parent), quiet=1)
     checkout = options.aiter_checkout
     parts = [_head(checkout), _whole_process(), _first_calls(checkout), *([_reading(checkout)] if checkout else ())]
-    text = "\n\n".join((*parts, _cached()))
+    text = "\n\n".join((*parts, _proven(), _cached()))
     print(text)
     if not options.only_print:
         write_section("probing", text)
@@ -152,6 +161,26 @@ def _reading(checkout: Path) -> str:
         median = {name: _ms(statistics.median(values)) for name, values in times.items()}
         rows.append((commit, median["known"] if is_known else "not known", median["full"]))
     return _table(("aiter's source, read in a warm process", "known by its digest, ms of CPU time", "in full"), rows)
+
+
+def _proven() -> str:
+    """Time first calls of this machine with a kept verdict of plain torch, each in a new process and in turn."""
+    times: dict[str, list[float]] = {"nothing kept": [], "kept": [], "kept, `prove=True`": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for turn in range(21):
+            for name, values in times.items():
+                place = os.path.join(folder, "none" if name == "nothing kept" else "proofs")
+                environ = {**os.environ, "NSA_CAPS_ROW": "reference", "NSA_CAPS_PROOFS": place}
+                # The first turn makes the verdict.
+                code = PROVEN.format(prove=name.endswith("`") or (turn == 0 and name == "kept"))
+                seconds, _ = subprocess.check_output([sys.executable, "-c", code], text=True, env=environ).split()
+                values += [float(seconds)] if turn else []
+    plain = statistics.median(times["kept"])
+    rows = []
+    for name, values in times.items():
+        median = statistics.median(values)
+        rows.append((name, _ms(median), f"{(median - plain) * 1e3:+.1f}"))
+    return _table(("`get_indexer_layout`, with a verdict", "ms of CPU time", "against kept, without `prove`, ms"), rows)
 
 
 def _cached() -> str:

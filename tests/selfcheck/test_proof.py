@@ -155,6 +155,18 @@ def test_what_is_kept_is_not_run_again(proven: tuple[Path, Capabilities]) -> Non
     assert decide(outcome.caps, Request(rows=("reference",))).verdict("reference").proofs
 
 
+def test_what_is_kept_costs_one_decision(proven: tuple[Path, Capabilities]) -> None:
+    """A requirement of each row is asked once, however many rows are refused before the one that is proven."""
+    asked: list[Capabilities] = []
+
+    def counting(caps: Capabilities, _: Request) -> None:
+        asked.append(caps)
+
+    rows = tuple(replace(row, requirements=(counting, *row.requirements)) for row in ROWS)
+    outcome = prove_best(read(proven[0]), Request(), rows)
+    assert (outcome.checks, len(asked)) == ((), len(ROWS))
+
+
 def test_a_proof_settles_what_is_not_known(proven: tuple[Path, Capabilities]) -> None:
     """Without it such a row is never chosen; the reason stays."""
     shape = Request(rows=("reference",))

@@ -114,10 +114,13 @@ def _prove(
     until_proven: bool,
 ) -> Outcome:
     checks: list[SelfCheck] = []
+    # Decided again only where there is something new to decide about: a kept verdict costs one decision.
+    decision = decide(caps, request, rows)
     for row in [find_row(name, rows) for name in names]:
         if proof.again:
             caps = caps.replace(kept=tuple(each for each in caps.kept if each.row != row.name))
-        verdict = decide(caps, request, rows).verdict(row.name)
+            decision = decide(caps, request, rows)
+        verdict = decision.verdict(row.name)
         # Without a page format there is nothing to ask a row for: its dialect is not known.
         if verdict.verdict == "unmet" or verdict.format is None:
             continue
@@ -127,7 +130,9 @@ def _prove(
                 task = _Task(caps, row, verdict.format, request.heads, kind, proof)
                 caps, check = task.prove()
                 checks += [check] if check is not None else []
-        if until_proven and decide(caps, request, rows).verdict(row.name).proofs:
+        if caps is not decision.caps:
+            decision = decide(caps, request, rows)
+        if until_proven and decision.verdict(row.name).proofs:
             break
     return Outcome(caps=caps, checks=tuple(checks))
 
