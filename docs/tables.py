@@ -23,9 +23,10 @@ from nsa_caps.testing.named_machines import TITLES, named_capabilities
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from nsa_caps.capabilities.engines import Engine
+    from nsa_caps.capabilities.switches import SwitchRow
 
 TABLES = Path(__file__).parent / "tables"
 
@@ -43,12 +44,20 @@ def rows() -> str:
 
 def switches() -> str:
     """Return the switches with the variables that decide them, the strongest first."""
-    head = ("switch", "decides", "default", *(f"under `{engine}`" for engine in ENGINES))
-    return _table(head, (
-        (f"`{row.name}`", row.decides, str(row.default).lower() or "(none)",
-            *(", ".join(f"`{reading.variable}`" for reading in row.readings(engine)) or "-" for engine in ENGINES))
+    return _table(("switch", "decides", "default", "variables, the strongest first"), (
+        (f"`{row.name}`", row.decides, str(row.default).lower() or "(none)", "; ".join(_variables(row)))
         for row in SWITCHES
     ))  # fmt: skip
+
+
+def _variables(row: SwitchRow) -> Iterator[str]:
+    if row.own is not None:
+        yield f"`{row.own.variable}`"
+    for engine in ENGINE_TABLE.values():
+        names = [f"`{reading.variable}`" for reading in engine.variables.get(row.name, ())]
+        if names:
+            yield f"{engine.title}: {', '.join(names)}"
+    yield from (f"`{reading.variable}`" for reading in row.always)
 
 
 def grammars() -> str:
@@ -83,7 +92,7 @@ def _rows_of(engine: Engine, *, kernels: bool) -> str:
 def runnable() -> str:
     """Return what is picked on named machines, and what each engine runs there, as it is and with our kernels."""
     known = [engine for engine in ENGINE_TABLE.values() if engine.rows is not None]
-    head = ("machine", "best row", *(f"{engine.title}{how}" for engine in known
+    head = ("machine", "best row, page size", *(f"{engine.title}{how}" for engine in known
         for how in ((" as it is", " with our kernels") if engine.kernel_releases else (" as it is",))))  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         return _table(head, (_runnable_on(name, Path(folder) / name) for name in MACHINES))
@@ -93,13 +102,17 @@ def _runnable_on(name: str, folder: Path) -> list[str]:
     # Each engine asks for aiter by a variable of its own.
     environ = {"VLLM_ROCM_USE_AITER": "1"} if "environ" in MACHINES[name] else {}
     host = named_machine(folder, name, environ=environ)
-    cells = [f"`{name}`", short_headline(nsa_caps.decide(nsa_caps.probe(host, engine="sglang")))]
+    cells = [f"`{name}`", _row_and_size(nsa_caps.decide(nsa_caps.probe(host, engine="sglang")))]
     for engine in ENGINE_TABLE.values():
         if engine.rows is not None:
             caps = nsa_caps.probe(host, engine=engine.name)
             ways = (False, True) if engine.kernel_releases else (False,)
-            cells += [short_headline(decide_for_engine(caps, kernels=ours)) for ours in ways]
+            cells += [_row_and_size(decide_for_engine(caps, kernels=ours)) for ours in ways]
     return cells
+
+
+def _row_and_size(decision: nsa_caps.Decision) -> str:
+    return short_headline(decision).replace(" page size", "")
 
 
 def machines() -> str:

@@ -147,7 +147,7 @@ class SwitchRow(NamedTuple):
 
 
 SWITCHES: tuple[SwitchRow, ...] = (
-    SwitchRow("use_aiter", False, "whether the engine asks for aiter's fast rows",
+    SwitchRow("use_aiter", False, "whether aiter's fast rows are enabled",
         own=Reading("NSA_CAPS_USE_AITER", "nsa_caps bool")),
     SwitchRow("disable_preshuffle", False, "turns the tiled layout off",
         own=Reading("NSA_CAPS_DISABLE_PRESHUFFLE", "nsa_caps bool")),
@@ -167,7 +167,7 @@ SWITCHES: tuple[SwitchRow, ...] = (
     SwitchRow("aiter_aot_import", False, "imports aiter as its own ahead-of-time builds do, without kernels",
         always=(Reading("AITER_AOT_IMPORT", "aiter import variables"),)),
     SwitchRow("no_fused_indexer", False, "keeps SGLang from aiter's fused writer of index keys on gfx950"),
-    SwitchRow("gpu_archs", "", "the arch that aiter takes for the machine's; empty: it asks rocminfo",
+    SwitchRow("gpu_archs", "", "the arch that aiter builds for; empty: it asks rocminfo",
         always=(Reading("GPU_ARCHS", "aiter GPU_ARCHS", keep_blank=True),)),
     SwitchRow("engine", "", "which engine is meant where none is named",
         own=Reading("NSA_CAPS_ENGINE", "nsa_caps text")),
