@@ -74,6 +74,10 @@ CLASSES: Mapping[str, Class] = {
         "our `NSA_CAPS_USE_AITER=0`; for vLLM its own switch: without aiter its torch fallback reads tiles as flat",
         ("vllm#52109",),
     ),
+    "engine.keyword": Class(
+        "whether aiter takes every keyword that the engine hands it: one more is a TypeError",
+        ("sglang#28757", "aiter#3226", "aiter#5066"),
+    ),
     "page.size": Class("the block size: multiples of 16 such as 48 that aiter's kernel refuses at the first decode"),
     "row.not-in-request": Class("that on this GPU vLLM runs another kernel, which reads no tiles"),
     "platform.mismatch": Class("that there is no row for this platform here: leave the engine's own answer"),
@@ -159,8 +163,14 @@ def settings(engine: str) -> list[dict[str, str]]:
     return found
 
 
-def machines(folder: Path, engine: Literal["sglang", "vllm"]) -> Iterator[Capabilities]:
-    """Lay machines out below a folder and yield what is read of each, under every setting of the variables."""
+def machines(folder: Path, engine: Literal["sglang", "vllm"], release: str) -> Iterator[Capabilities]:
+    """Lay machines out below a folder and yield what is read of each, under every setting of the variables.
+
+    Args:
+        folder: where.
+        engine: what is installed on them.
+        release: its release.
+    """
     bundle = [AotKernel(name, complete=True, arch="gfx942") for name in KERNELS]
     stacks: list[tuple[Platform, str, str | None, list[AotKernel], str | None]] = [
         ("rocm", triton, amd, kernels, None)
@@ -179,6 +189,7 @@ def machines(folder: Path, engine: Literal["sglang", "vllm"]) -> Iterator[Capabi
             aiter=amd,
             bundle=kernels,
             deep_gemm=deep_gemm,
+            engines={engine: release},
         )
         for arch in {"rocm": AMD, "cuda": NVIDIA}.get(platform, ("",)):
             root = folder / f"root-{platform}-{arch}"
@@ -228,11 +239,11 @@ def count(wheel: Wheel, folder: Path) -> Count:
     found = Count()
     if wheel.project == "sglang":
         tiles = sglang_tiles(wheel, folder)
-        for caps in machines(folder, "sglang"):
+        for caps in machines(folder, "sglang", wheel.version):
             found.add(sglang_cell(caps, tiles))
     else:
         supports = vllm_supports(wheel)
-        for caps in machines(folder, "vllm"):
+        for caps in machines(folder, "vllm", wheel.version):
             for cell in vllm_cells(caps, supports):
                 found.add(cell)
     return found

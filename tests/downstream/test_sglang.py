@@ -69,12 +69,17 @@ def _nothing_stays_installed() -> Iterator[None]:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::SyntaxWarning")
 def test_every_real_module_follows_and_is_put_back(sglangs: list[Wheel], tmp_path: Path) -> None:
-    """An SGLang that says tiles to an aiter without them is corrected everywhere, found by its own imports."""
-    layout = sglang.indexer_layout(
-        caps=nsa_caps.probe(
-            machine(tmp_path / "old", archs=["gfx942"], aiter="a1bdcec9", environ={"SGLANG_USE_AITER": "1"})
-        )
+    """An SGLang that says tiles where they are switched off here is corrected everywhere, found by its own imports."""
+    environ = {"SGLANG_USE_AITER": "1", "NSA_CAPS_DISABLE_PRESHUFFLE": "1"}
+    host = machine(
+        tmp_path / "m",
+        archs=["gfx942"],
+        aiter="3b2e6f48",
+        triton="3.6.0",
+        environ=environ,
+        engines={"sglang": "0.5.17"},
     )
+    layout = sglang.indexer_layout(caps=nsa_caps.probe(host))
     assert layout.row == "aiter-token"
     for wheel in sglangs:
         modules = load(sandbox(wheel, tmp_path / wheel.version, hip=True, tiles=True))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tests.real_aiter.stand_ins import StandIn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 
 class Wheel:
@@ -44,6 +44,11 @@ class Wheel:
     def source(self, module: str) -> str:
         """Return the source of a module."""
         return self._zip.read(self.modules()[module]).decode("utf-8")
+
+    def sources(self) -> Iterator[str]:
+        """Yield the source of every module."""
+        for file in self.modules().values():
+            yield self._zip.read(file).decode("utf-8", "replace")
 
     def write(self, module: str, folder: Path) -> Path:
         """Write a module's file below a folder, as Triton reads the source of its kernels from a file."""

@@ -26,7 +26,13 @@ def test_its_rows_are_padded(tmp_path: Path, block_size: int) -> None:
     assert (found.page_size, found.order, found.dialect, found.row_stride) == (block_size, "tiles", "e4m3fnuz", 144)
     assert found.page_bytes == 144 * block_size
     on = nsa_caps.probe(
-        machine(tmp_path / "sglang", archs=["gfx942"], aiter="a6bb4993", environ={"SGLANG_USE_AITER": "1"})
+        machine(
+            tmp_path / "sglang",
+            archs=["gfx942"],
+            aiter="a6bb4993",
+            environ={"SGLANG_USE_AITER": "1"},
+            engines={"sglang": "0.5.12"},
+        )
     )
     others = sglang.indexer_layout(block_size, caps=on).format
     assert [each.field for each in nsa_caps.difference(found, others)] == ["row_stride", "rotated"]

@@ -29,8 +29,10 @@ ON = {"SGLANG_USE_AITER": "1"}
 
 
 def mi300x(folder: Path, **changes: Any) -> nsa_caps.Capabilities:
-    """Return an MI300X with a current aiter, asked for, unless said otherwise."""
-    described: dict[str, Any] = {"archs": ["gfx942"], "aiter": "a6bb4993", "triton": "3.6.0", "environ": ON}
+    """Return an MI300X with SGLang 0.5.12 and an aiter that takes all it hands, asked for, unless said otherwise."""
+    described: dict[str, Any] = {
+        "archs": ["gfx942"], "aiter": "a6bb4993", "triton": "3.6.0", "environ": ON, "engines": {"sglang": "0.5.12"}
+    }  # fmt: skip
     return nsa_caps.probe(machine(folder, **{**described, **changes}))
 
 
@@ -248,8 +250,8 @@ def _nothing_stays_installed() -> Iterator[None]:
 
 @pytest.mark.parametrize("home", [DSA, NSA])
 def test_installing_replaces_every_copy_of_the_gate(tmp_path: Path, home: str) -> None:
-    """SGLang says tiles to an aiter whose cache kernels know none: it is corrected in its modules, and in no others."""
-    layout = sglang.indexer_layout(caps=mi300x(tmp_path, aiter="a1bdcec9"))
+    """SGLang says tiles where they are switched off here: it is corrected in its modules, and in no others."""
+    layout = sglang.indexer_layout(caps=mi300x(tmp_path, environ={**ON, "NSA_CAPS_DISABLE_PRESHUFFLE": "1"}))
     assert (layout.row, layout.preshuffle) == ("aiter-token", False)
     modules = sglang_modules(home, answer=True)
     before = snapshot(modules)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps import ROWS, AotKernel, Capabilities, Decision, Request, decide, probe
+from nsa_caps.capabilities.aiter_history import AITER_RELEASES
 from nsa_caps.capabilities.kept import BoundPackage, KeptVerdict
 from nsa_caps.layout.guarded_row import guarded_row
 from nsa_caps.policy.decision import find_row
@@ -29,7 +30,8 @@ from nsa_caps.testing import AOT_FOLDER, GENERATIONS, FakeNvml, machine
 
 if TYPE_CHECKING:
     from nsa_caps import AiterSource, Host, Reason, Row
-    from nsa_caps.capabilities.kept import Proven
+    from nsa_caps.capabilities.aiter_history import AITER_RELEASES
+from nsa_caps.capabilities.kept import Proven
 
 FOLDER = Path(__file__).parent
 # Where a snapshot says that its packages lie, wherever they were.
@@ -44,7 +46,7 @@ TOLD: dict[Proven, str] = {
 }
 REAL = "real-"
 
-ASKED = {"SGLANG_USE_AITER": "1"}
+ASKED, VLLM_ASKED = {"SGLANG_USE_AITER": "1"}, {"VLLM_ROCM_USE_AITER": "1"}
 AOT = "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS"
 ESCAPE = "AITER_USE_SYSTEM_TRITON"
 TOKEN_942 = AotKernel("paged_mqa_logits_64x256x128_B1PFW2", complete=True, arch="gfx942")
@@ -431,6 +433,38 @@ TABLE: tuple[Entry, ...] = (
     Entry(REFERENCE, "jetson-orin-stated-as-an-amd-gpu", "what is stated does not make torch another one",
         {"platform": "cuda", "archs": (), "triton": "3.4.0", "modules": NO_NVML}, {"NSA_CAPS_ARCH": "gfx942"},
         files={"root/etc/nv_tegra_release": ""}),
+    # What each release of an engine hands aiter, and the first aiter that takes it
+    Entry(PORTABLE, "mi300x-sglang-0.5.12-aiter-0.1.12", "aiter#2879: it hands the store preshuffle, at page 1 too",
+        mi300x("3.5.1", "10c87ea1", "0.1.12", engines={"sglang": "0.5.12"}), ASKED),
+    Entry(TOKEN, "mi300x-sglang-0.5.12-aiter-0.1.12-not-asked-for", "without aiter's store nothing new is handed",
+        mi300x("3.5.1", "10c87ea1", "0.1.12", engines={"sglang": "0.5.12"})),
+    Entry(TILES, "mi300x-sglang-0.5.12-aiter-0.1.13", "aiter#2879 takes it, and clean_logits comes with 0.5.15",
+        mi300x("3.6.0", "a6bb4993", "0.1.13", engines={"sglang": "0.5.12"}), ASKED),
+    Entry(PORTABLE, "mi300x-sglang-0.5.23-aiter-0.1.13-not-asked-for", "clean_logits is handed on every ROCm",
+        mi300x("3.6.0", "a6bb4993", "0.1.13", engines={"sglang": "0.5.23"})),
+    Entry(PORTABLE, "mi300x-sglang-of-unknown-release-aiter-0.1.13", "what it hands is not known: as the newest read",
+        mi300x("3.6.0", "a6bb4993", "0.1.13"), ASKED, files={"site/sglang/__init__.py": ""}),
+    Entry(PORTABLE, "mi355x-sglang-0.5.21-aiter-0.1.16", "aiter#5066: compute_all_q_rope, which no release takes",
+        amd("gfx950", "3.7.0", "861b4c93", "0.1.16", engines={"sglang": "0.5.21"}), ASKED),
+    Entry(TILES, "mi355x-sglang-0.5.21-aiter-0.1.16-unfused", "and its variable keeps SGLang from that function",
+        amd("gfx950", "3.7.0", "861b4c93", "0.1.16", engines={"sglang": "0.5.21"}),
+        {**ASKED, "SGLANG_DISABLE_AITER_FUSED_FP8_DSA_INDEXER": "1"}),
+    Entry(TILES, "mi300x-sglang-0.5.21-aiter-0.1.16", "SGLang fuses on gfx950 alone",
+        mi300x("3.7.0", "861b4c93", "0.1.16", engines={"sglang": "0.5.21"}), ASKED),
+    Entry(PORTABLE, "mi300x-vllm-0.30-aiter-0.1.16", "it imports flydsl_fp8_mqa_logits, of 0.1.18 and 0.1.16.post6",
+        mi300x("3.7.0", "861b4c93", "0.1.16", engines={"vllm": "0.30.0"}), VLLM_ASKED, "vllm"),
+    Entry(TILES, "mi300x-vllm-0.30-aiter-0.1.18", "which has it",
+        mi300x("3.7.0", AITER_RELEASES["0.1.18"].source, "0.1.18", engines={"vllm": "0.30.0"}), VLLM_ASKED, "vllm"),
+    Entry(TILES, "mi355x-vllm-0.30-aiter-0.1.12", "vLLM stores and gathers itself, so aiter#2879 is not needed",
+        amd("gfx950", "3.5.1", "10c87ea1", "0.1.12", engines={"vllm": "0.30.0"}), VLLM_ASKED, "vllm"),
+    Entry(PORTABLE, "mi355x-vllm-0.33-aiter-0.1.13", "clean_logits since 0.33, which aiter has since #3226",
+        amd("gfx950", "3.6.0", "a6bb4993", "0.1.13", engines={"vllm": "0.33.0"}), VLLM_ASKED, "vllm"),
+    Entry(TILES, "mi355x-vllm-0.33-aiter-0.1.15", "aiter#3226 takes it",
+        amd("gfx950", "3.6.0", "3b2e6f48", "0.1.15", engines={"vllm": "0.33.0"}), VLLM_ASKED, "vllm"),
+    Entry("none", "mi300x-vllm-0.33-without-aiter-as-it-is", "forward_hip raises on gfx942 without aiter",
+        mi300x("3.6.0", None, engines={"vllm": "0.33.0"}), engine="vllm", kernels=False),
+    Entry("reference.1", "mi355x-vllm-0.33-without-aiter-as-it-is", "it goes on with plain torch on gfx950 and gfx11",
+        amd("gfx950", "3.6.0", None, engines={"vllm": "0.33.0"}), engine="vllm", kernels=False),
     # What ran on the machine before
     Entry(PORTABLE, "h200-deepgemm-known-wrong", "what was seen to be wrong here is not taken again",
         nvidia("sm_90"), kept={"deepgemm": "wrong"}),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nsa_caps.base.lines import HANG
 from nsa_caps.capabilities.engines import ENGINE_TABLE
+from nsa_caps.capabilities.records import Package
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.decision import decide
 from nsa_caps.policy.explain import short_headline
@@ -74,6 +75,7 @@ def decide_for_engine(
         A decision whose request names what the engine can run, so that `select_indexer_layout` decides the same.
     """
     request = Request() if request is None else request
+    caps = _with_engine(caps)
     found = engine_rows(caps, kernels=kernels, index_kpool=request.index_kpool)
     if found is None:
         return decide(caps, request, rows)
@@ -87,6 +89,13 @@ def decide_for_engine(
     # A fix is looked for among these alone.
     names = tuple(dict.fromkeys(row.row for row in allowed or ENGINE_TABLE[caps.engine].rows or ()))
     return _nothing(decide(caps, replace(request, rows=names), rows), kernels=kernels)
+
+
+def _with_engine(caps: Capabilities) -> Capabilities:
+    """Return the machine with its engine on it, of a release that is not known where it is not installed."""
+    if not ENGINE_TABLE[caps.engine].hands or any(package.name == caps.engine for package in caps.engines):
+        return caps
+    return caps.replace(engines=(*caps.engines, Package(caps.engine, "found")))
 
 
 def engine_lines(caps: Capabilities, request: Request | None = None) -> Iterator[Line]:

@@ -23,19 +23,27 @@ __all__ = ["other_release", "takes_what_is_handed"]
 
 
 def takes_what_is_handed(caps: Capabilities, _: Request) -> Reason | None:
-    """Need aiter to take what the installed release of the engine hands it; one that is not there asks nothing."""
-    release = caps.engine_release
-    if release is None or caps.aiter_source is None:
+    """Need aiter to take what the engine hands it, as its installed release does.
+
+    One whose release is not known is taken for the newest that was read, of which this one may or may not do the same;
+    one that is not installed asks nothing.
+    """
+    engine = ENGINE_TABLE[caps.engine]
+    installed = next((package for package in caps.engines if package.name == caps.engine), None)
+    if installed is None or caps.aiter_source is None or not engine.hands:
         return None
+    is_known = base_version(installed.version) is not None
+    release = str(installed.version) if is_known else engine.releases[-1]
     for handed in _lacking(caps, caps.aiter_source, release):
         changes = (Change.aiter(handed.aiter),) if handed.aiter else ()
         if handed.off:
             changes = (*changes, Change("set", handed.off, "1"))
         needed = f"an aiter that takes {handed.takes}"
+        observed = f"{engine.title} {release} hands it {handed.takes}"
         return Reason(
             "engine.keyword",
-            "unknown" if caps.aiter_source.takes is None else "unmet",
-            observed=f"{ENGINE_TABLE[caps.engine].title} {release} hands it {handed.takes}",
+            "unmet" if is_known and caps.aiter_source.takes is not None else "unknown",
+            observed=observed if is_known else f"{engine.title}'s release is not known; {observed}",
             required=f"{needed}, or {handed.off}=1" if handed.off else needed,
             source=handed.source,
             changes=changes,
@@ -44,12 +52,15 @@ def takes_what_is_handed(caps: Capabilities, _: Request) -> Reason | None:
 
 
 def other_release(caps: Capabilities) -> str | None:
-    """Return what to mind where the engine is not installed, or newer than any that was read."""
+    """Return what to mind where the engine is not installed, or is none that was read."""
     engine = ENGINE_TABLE[caps.engine]
     if not engine.hands or caps.aiter_source is None:
         return None
     newest, found = engine.releases[-1], base_version(caps.engine_release)
     known = base_version(newest)
+    installed = any(package.name == caps.engine for package in caps.engines)
+    if found is None and installed:
+        return f"{engine.title}'s release is not known: it was judged as {newest}"
     if found is not None and known is not None and found <= known:
         return None
     lacking = [handed.takes for handed in _lacking(caps, caps.aiter_source, newest)]
