@@ -249,7 +249,7 @@ NO_MACHINE = {
     "{": "is no JSON, or ends within a document",
     '{"a": 1} ': "snapshot: unknown field 'a'",
     '{"torch": 1}': "snapshot.torch: holds 1",
-    '{"schema_version": 2}': "snapshot: schema_version is 2, this release reads 1",
+    '{"schema_version": 3}': "snapshot: schema_version is 3, this release reads 1 to 2",
     '{"schema_version": 2, "fingerprint": "", "format": 1}': "this handshake.format: holds 1",
     "[" * 100_000: "is no JSON",
     '{"fields": ' + "[" * 900 + "]" * 900 + "}": "is nested deeper than",

@@ -30,7 +30,6 @@ from nsa_caps.testing import AOT_FOLDER, GENERATIONS, FakeNvml, machine
 
 if TYPE_CHECKING:
     from nsa_caps import AiterSource, Host, Reason, Row
-    from nsa_caps.capabilities.aiter_history import AITER_RELEASES
 from nsa_caps.capabilities.kept import Proven
 
 FOLDER = Path(__file__).parent

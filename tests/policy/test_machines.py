@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nsa_caps import ROWS, Capabilities, Decision, NoUsableLayoutError, decide, select_indexer_layout
+from nsa_caps.capabilities.records import SCHEMA_VERSION, SnapshotError
 from nsa_caps.cli.main import main
 from nsa_caps.policy.reasons import CODES
 from tests.machines.make import ENTRIES, REAL, SITE, TABLE, snapshot
@@ -109,6 +110,19 @@ def test_every_reason_has_a_machine() -> None:
         steps = [decision.smallest_fix(row) or [] for row in NAMES] if file.name.startswith("deepgemm") else []
         seen.update(reason.code for each in steps for reason in each)
     assert set(CODES) - seen == set()
+
+
+def test_a_snapshot_of_an_older_schema_is_read() -> None:
+    """It is brought to this release's schema, and what it lacks is not known; one of a newer schema is refused."""
+    (file,) = (file for file in FILES if "told-before-deepgemm-was-read" in file.name)
+    document = json.loads(file.read_text())
+    assert document["schema_version"] == 1
+    caps = Capabilities.from_dict(document)
+    assert (caps.schema_version, caps.deep_gemm_files) == (SCHEMA_VERSION, None)
+    assert Capabilities.from_json(caps.to_json()) == caps
+    for other in (0, SCHEMA_VERSION + 1, True, "1", None):
+        with pytest.raises(SnapshotError, match=f"this release reads 1 to {SCHEMA_VERSION}"):
+            Capabilities.from_dict({**document, "schema_version": other})
 
 
 def test_there_are_real_machines() -> None:

@@ -53,7 +53,9 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def from_plain(kind: type[T], document: Any, where: str = "snapshot", *, version: int | None = None) -> T:
+def from_plain(
+    kind: type[T], document: Any, where: str = "snapshot", *, version: int | None = None, oldest: int | None = None
+) -> T:
     """Return the record of type `kind` that `to_plain` was called on.
 
     Args:
@@ -61,17 +63,15 @@ def from_plain(kind: type[T], document: Any, where: str = "snapshot", *, version
         document: JSON values.
         where: what an error message calls the document.
         version: the schema version that is read; None: the document has none of its own, or its reader looks itself.
+        oldest: the oldest that is read, too, and brought to `version`; None: no older one.
 
     Raises:
         SnapshotError: a field is of the wrong name or type, or the schema version is another one.
     """
     if not isinstance(document, Mapping):
         raise SnapshotError(f"{where}: holds {shortened(document)}, needs an object")
-    if version is not None and document.get("schema_version", version) != version:
-        raise SnapshotError(
-            f"{where}: schema_version is {shortened(document['schema_version'])}, this release reads {version};"
-            " make the snapshot and read it with the same release of nsa_caps"
-        )
+    if version is not None:
+        document = _of_version(document, where, version, version if oldest is None else oldest)
     hints = _hints(kind)  # type: ignore[arg-type]  # every class is hashable
     names = field_names(kind)
     unknown = sorted(map(shortened, set(document) - set(names)))
@@ -82,6 +82,19 @@ def from_plain(kind: type[T], document: Any, where: str = "snapshot", *, version
         return kind(**values)
     except TypeError as error:
         raise SnapshotError(f"{where}: {error}") from error
+
+
+def _of_version(document: Mapping[Any, Any], where: str, version: int, oldest: int) -> Mapping[Any, Any]:
+    """Return a document of a schema that is read as one of `version`."""
+    found = document.get("schema_version", version)
+    # True is 1 to Python.
+    if type(found) is int and oldest <= found <= version:
+        return {**document, "schema_version": version}
+    readable = f"{version}" if oldest == version else f"{oldest} to {version}"
+    raise SnapshotError(
+        f"{where}: schema_version is {shortened(found)}, this release reads {readable};"
+        " make the snapshot and read it with the same release of nsa_caps"
+    )
 
 
 @cache

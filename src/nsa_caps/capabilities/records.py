@@ -39,7 +39,10 @@ __all__ = [
     "Switch",
 ]
 
-SCHEMA_VERSION = 1
+# 2: what DeepGEMM, ptxas and the toolkit are, the engines, the driver, kept verdicts, and the closed world of aiter's
+# source. A document of version 1 lacks them, and what it lacks is not known.
+SCHEMA_VERSION = 2
+_OLDEST_READ = 1
 
 Platform: TypeAlias = Literal["rocm", "cuda", "xpu", "npu", "musa", "hpu", "metax", "dcu", "cpu", "unknown"]
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
@@ -244,13 +247,15 @@ class Capabilities:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Capabilities:
-        """Return what `to_dict` was called on.
+        """Return what `to_dict` was called on; a document of an older schema is brought to this one.
+
+        What an older document does not tell is not known. Without a schema version it is taken for one of this release.
 
         Raises:
-            SnapshotError: the document has another schema version, a field of the wrong name or type, or an engine
-                that has no switches here.
+            SnapshotError: the document has a newer release's schema version, a field of the wrong name or type, or an
+                engine that has no switches here.
         """
-        caps = from_plain(cls, document, version=SCHEMA_VERSION)
+        caps = from_plain(cls, document, version=SCHEMA_VERSION, oldest=_OLDEST_READ)
         if caps.engine not in ENGINES:
             raise SnapshotError(f"snapshot.engine: holds {caps.engine!r}, needs one of {', '.join(ENGINES)}")
         return caps
