@@ -1,6 +1,6 @@
 """What is known of aiter's code by its digest: kernels that were compiled, statements and functions that were read.
 
-Written by `tools/aiter_history.py` from a checkout; `pytest --aiter-checkout DIR` reads them again.
+`tools/aiter_history.py` proposes rows from a checkout; `pytest --aiter-checkout DIR` reads them again.
 """
 
 from __future__ import annotations
