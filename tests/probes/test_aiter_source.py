@@ -169,6 +169,20 @@ def test_a_statement_that_is_not_accounted_for_never_selects(tmp_path: Path, wha
     assert not [row for row in out if decision.verdict(row).verdict == "met"]
 
 
+@pytest.mark.parametrize("generation", ["a6bb4993", "04907edc"])
+def test_a_reason_names_what_changed_since_when(tmp_path: Path, generation: str) -> None:
+    """Of a source that is not understood the reason tells the generation that it is nearest to, the file and the line."""
+    host = machine(tmp_path / "m", archs=["gfx942"], triton="3.6.0", aiter=generation)
+    path = Path(host.search_path[0]) / "aiter" / NEW
+    text = path.read_text().replace("def _compile", "globals().update(os=None)\ndef _compile", 1)
+    path.write_text(text)
+    line = text[: text.index("globals()")].count("\n") + 1
+    (reason,) = (
+        each for each in decide(probe(host)).verdict("aiter-token").reasons if each.code == "aiter.source-unknown"
+    )
+    assert f"(changed since {generation}: {NEW}: line {line}: " in reason.observed
+
+
 HARMLESS = {
     "a docstring": (NEW, "    _, _, heads", '    """Scores."""\n    _, _, heads'),
     "a line of a log": (NEW, "    _, _, heads", '    print("scoring", KVBlockSize)\n    _, _, heads'),

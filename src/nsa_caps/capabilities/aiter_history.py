@@ -6,7 +6,7 @@ again and fails where this table differs.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +15,7 @@ from nsa_caps.capabilities.records import AiterSource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AITER_RELEASES", "GENERATIONS", "KNOWN_AITERS", "AiterRelease"]
+__all__ = ["AITER_RELEASES", "GENERATIONS", "KNOWN_AITERS", "AiterRelease", "nearest_generation"]
 
 
 class AiterRelease(NamedTuple):
@@ -157,3 +157,14 @@ KNOWN_AITERS: Mapping[str, AiterRelease] = MappingProxyType(
     }
 )
 """Every aiter that may be supposed: by the commit with which its gates changed, or by a release that has them."""
+
+
+def nearest_generation(source: AiterSource) -> str:
+    """Return the commit of the generation that has most of the facts that a source shows; of several, the newest."""
+
+    def differing(commit: str) -> int:
+        there = GENERATIONS[commit]
+        facts = ((getattr(source, each.name), getattr(there, each.name)) for each in fields(source))
+        return sum(here is not None and here != other for here, other in facts)
+
+    return min(reversed(list(GENERATIONS)), key=differing)

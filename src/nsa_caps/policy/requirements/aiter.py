@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nsa_caps.archs import ARCHS
+from nsa_caps.capabilities.aiter_history import nearest_generation
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.policy.aiter_gates import (
     CHUNK_K,
@@ -65,11 +66,12 @@ def source_shows(call: str, *own: str) -> Requirement:
             unknown.append(f"what it does with {call}")
         if not unknown:
             return None
-        seen = (source.unaccounted or ())[:2] if source else ()
+        seen = "; ".join(source.unaccounted[:2]) if source else ""
+        since = f" (changed since {nearest_generation(source)}: {seen})" if source and seen else ""
         return Reason(
             "aiter.source-unknown",
             "unknown",
-            observed=f"{', '.join(unknown)}" + (f" ({'; '.join(seen)})" if seen else ""),
+            observed=f"{', '.join(unknown)}{since}",
             required="a source of which every statement is accounted for",
             source=source.location if source else caps.aiter.location,
             changes=(Change.aiter("main"),),
