@@ -66,7 +66,7 @@ def source_shows(call: str, *own: str) -> Requirement:
             unknown.append(f"what it does with {call}")
         if not unknown:
             return None
-        seen = "; ".join(source.unaccounted[:2]) if source else ""
+        seen = "; ".join((source.unaccounted or ())[:2]) if source else ""
         since = f" (changed since {nearest_generation(source)}: {seen})" if source and seen else ""
         return Reason(
             "aiter.source-unknown",
