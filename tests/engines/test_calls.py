@@ -11,6 +11,7 @@ import torch
 import nsa_caps
 from nsa_caps.engines.scores import hadamard, paged_scores, quantise, ragged_scores
 from nsa_caps.engines.sglang.deep_gemm import AiterCalls, DeepGemmCalls
+from nsa_caps.engines.vllm.calls import Calls, CustomOps
 from nsa_caps.testing import machine
 
 if TYPE_CHECKING:
@@ -169,3 +170,41 @@ def test_sglangs_calls_of_aiter(layout: nsa_caps.IndexerLayout, batch: SimpleNam
     quantised, scales = quantise(keys, "ue8m0", FP8)
     layout.store(own, slots.long(), quantised, scales.reshape(-1))
     assert torch.equal(ours.view(6, -1), own)
+
+
+def test_vllms_custom_ops(layout: nsa_caps.IndexerLayout) -> None:
+    """Its store quantises, its gather fills the tensors that it is handed, and every other op is vLLM's own."""
+    ops = CustomOps(layout, SimpleNamespace(rms_norm="vLLM's own"))
+    assert ops.rms_norm == "vLLM's own"
+    k, pages = random(130, DIM, seed=7), torch.zeros((6, PAGE, 132), dtype=torch.uint8)
+    slots = torch.arange(130, dtype=torch.int32)
+    slots[5] = -1
+    ops.indexer_k_quant_and_cache(k, pages.view(6, -1), slots, DIM, "ue8m0")
+    keys, scales = quantise(k, "ue8m0", FP8)
+    found, found_scales = torch.zeros((130, DIM), dtype=torch.uint8), torch.zeros((130, 4), dtype=torch.uint8)
+    table = torch.tensor([[0, 1, 2]], dtype=torch.int32)
+    ops.cp_gather_indexer_k_quant_cache(pages.view(6, -1), found, found_scales, table, torch.tensor([0, 130]))
+    kept = slots >= 0
+    assert torch.equal(found[kept], keys.view(torch.uint8)[kept])
+    assert torch.equal(found_scales.view(torch.float32)[kept], scales[kept])
+    assert found[5].max() == 0
+
+
+def test_vllms_calls_of_deepgemm(layout: nsa_caps.IndexerLayout, batch: SimpleNamespace) -> None:
+    """Queries come with a scale that is none; since 0.33 the ragged scores begin at each query's own first key."""
+    calls, lengths = Calls(layout), [69, 70, 129, 130]
+    found = calls.fp8_fp4_paged_mqa_logits(
+        (batch.q, None), batch.cache, batch.weights, batch.lengths, batch.table,
+        calls.get_paged_mqa_logits_metadata(batch.lengths, PAGE, 16), 192,
+    )  # fmt: skip
+    right = layout.logits(batch.q, batch.cache, batch.weights, batch.lengths, batch.table, 192)
+    assert shown(found, lengths) == shown(right, lengths)
+    starts, ends = torch.tensor([0, 10, 50, 70]).int(), torch.tensor([1, 70, 100, 200]).int()
+    q, kv = batch.q.view(4, HEADS, DIM), (batch.keys, batch.scales)
+    good = layout.ragged_logits(q, *kv, batch.weights, starts, ends)
+    whole = calls.fp8_fp4_mqa_logits((q, None), kv, batch.weights, starts, ends)
+    moved = calls.fp8_fp4_mqa_logits((q, None), kv, batch.weights, starts, ends, max_seqlen_k=140)
+    assert (whole.shape, moved.shape) == ((4, 200), (4, 140))
+    for row, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        assert torch.equal(whole[row, start:end], good[row, start:end])
+        assert torch.equal(moved[row, : end - start], good[row, start:end])

@@ -120,3 +120,83 @@ def test_where_there_is_no_vllm(tmp_path: Path) -> None:
     caps = vllm.probe_machine(machine(tmp_path, platform="cuda", archs=["sm_80"]))
     with pytest.raises(vllm.InstallError, match=r"0\.30\.0 and later"):
         vllm.install(vllm.indexer_layout(caps, kernels=True), modules={})
+
+
+INDEXER = "vllm.model_executor.layers.sparse_attn_indexer"
+BACKEND = "vllm.v1.attention.backends.mla.indexer"
+
+
+def vllm_modules(**more: object) -> dict[str, ModuleType]:
+    """Return stand-ins for the two modules of a vLLM that hold the indexer, with more names in the first."""
+
+    class SparseAttnIndexer:
+        def forward_cuda(self) -> str:
+            return "by CUDA's way"
+
+        def forward_hip(self) -> str:
+            return "by HIP's"
+
+    class DeepseekV32IndexerBackend:
+        @staticmethod
+        def get_supported_kernel_block_sizes() -> list[int]:
+            return [1, 64]
+
+    contents: dict[str, dict[str, object]] = {
+        INDEXER: {
+            "ops": ModuleType("ops"), "SparseAttnIndexer": SparseAttnIndexer, "fp8_fp4_mqa_logits": 1,
+            "fp8_fp4_paged_mqa_logits": 1, "has_deep_gemm": lambda: False, **more,
+        },
+        BACKEND: {
+            "DeepseekV32IndexerBackend": DeepseekV32IndexerBackend, "get_paged_mqa_logits_metadata": 1,
+            "has_deep_gemm": lambda: True,
+        },
+    }  # fmt: skip
+    loaded = {name: ModuleType(name) for name in contents}
+    for name, values in contents.items():
+        vars(loaded[name]).update(values)
+    return loaded
+
+
+def of_vllm(folder: Path, arch: str) -> nsa_caps.IndexerLayout:
+    """Return what vLLM runs on a GPU with this library's kernels."""
+    return vllm.indexer_layout(vllm.probe_machine(machine(folder, platform="cuda", archs=[arch])), kernels=True)
+
+
+def test_vllm_is_put_on_one_layout_and_put_back(tmp_path: Path) -> None:
+    """Its checks stand aside, ROCm goes CUDA's way, blocks are the layout's; undone, every name is what it was."""
+    loaded = vllm_modules()
+    before = {name: dict(vars(module)) for name, module in loaded.items()}
+    layer, backend = before[INDEXER]["SparseAttnIndexer"], before[BACKEND]["DeepseekV32IndexerBackend"]
+    vllm.install(of_vllm(tmp_path, "sm_80"), modules=loaded)
+    assert vars(loaded[INDEXER])["has_deep_gemm"]() is True
+    assert vars(loaded[BACKEND])["has_deep_gemm"]() is False
+    assert layer().forward_hip() == "by CUDA's way"
+    assert backend.get_supported_kernel_block_sizes() == [64]
+    assert vars(loaded[BACKEND])["get_paged_mqa_logits_metadata"].__name__ == "get_paged_mqa_logits_metadata"
+    assert vllm.uninstall()
+    assert {name: dict(vars(module)) for name, module in loaded.items()} == before
+    assert layer().forward_hip() == "by HIP's"
+    assert backend.get_supported_kernel_block_sizes() == [1, 64]
+    assert vllm.uninstall() == ()
+
+
+def test_a_vllm_that_lacks_a_name_keeps_the_earlier_installation(tmp_path: Path) -> None:
+    """It is named, and what stood stands."""
+    loaded, other = vllm_modules(), vllm_modules()
+    del vars(other[INDEXER])["ops"]
+    vllm.install(of_vllm(tmp_path / "a", "sm_80"), modules=loaded)
+    with pytest.raises(vllm.InstallError, match="sparse_attn_indexer has no ops"):
+        vllm.install(of_vllm(tmp_path / "b", "sm_89"), modules=other)
+    assert vars(loaded[INDEXER])["has_deep_gemm"]() is True
+    vllm.uninstall()
+    assert vars(loaded[INDEXER])["has_deep_gemm"]() is False
+
+
+def test_packed_scales_are_not_read_as_fp32(tmp_path: Path) -> None:
+    """Since 0.33 vLLM writes four exponent bytes on sm_10x: our kernels would read them as one number."""
+    loaded = vllm_modules(mqa_logits_use_mx_scales=lambda: True)
+    caps = nsa_caps.probe(machine(tmp_path, platform="cuda", archs=["sm_100"]), engine="vllm")
+    asked = nsa_caps.Request(rows=("portable",), scale_format="fp32")
+    layout = nsa_caps.select_indexer_layout(caps, asked)
+    with pytest.raises(vllm.InstallError, match="packs four UE8M0 bytes where portable has an fp32 scale on sm_100"):
+        vllm.install(layout, modules=loaded)
