@@ -23,8 +23,6 @@ exclude_patterns = ["_build", "tables"]
 nitpicky = False
 # Single backticks in docstrings are code, as they are in Markdown.
 default_role = "code"
-# Quotation marks become round; the dashes of `--from` stay two.
-smartquotes_action = "qe"
 # Types stand in the signature, once, and a default is written as its source has it: `ROWS` is 4,000 characters.
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

@@ -5,6 +5,7 @@ Run as `python docs/tables.py [--check]`.
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -140,7 +141,8 @@ def cli() -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+    # Two dashes in plain text become one long one.
+    return re.sub(r"--[\w-]+", r"`\g<0>`", f"{text[0].upper()}{text[1:]}.")
 
 
 def _options(command: ArgumentParser) -> list[tuple[str, str]]:
