@@ -61,7 +61,7 @@ def test_no_row_has_no_caveat(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arch", ["gfx90a", "gfx1151", "sm_80"])
 def test_what_portable_costs_is_told_where_it_is_all_there_is(tmp_path: Path, arch: str) -> None:
     """A GPU that no vendor's kernel serves gets our own, and hears what they cost against the best row."""
-    caps = probe(machine(tmp_path))
+    caps = probe(machine(tmp_path, platform="cuda" if arch.startswith("sm_") else "rocm"))
     caps, request = Change.arch(arch).apply(caps, Request())
     decision = decide(caps, request)
     assert decision.chosen == "portable"
