@@ -37,6 +37,7 @@ _INNER_IMPORT = re.compile(r"\n([ \t]+)(?:from|import)[ \t]+([\w.]+)(?:[ \t]+imp
 _NAME = re.compile(r"\w+")
 _MOST_MODULES = 600
 _LONGEST_LINE = 10_000
+_MOST_JUDGED = 200
 
 
 @dataclass
@@ -110,9 +111,11 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
     # Modules that are executed tell of their own refusals.
     judged = name not in DECIDING and name not in (PACKAGE, GLUON)
     end = 0
-    piece: str | None
+    left = _MOST_JUDGED
+    functions: dict[str, str | None] = {}
     data = "\n" + data
     for match in _LINE.finditer(data):
+        refusing: str | None = None
         if match.start() < end:
             continue
         if match[1]:
@@ -128,12 +131,17 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
                     # Deeper in, a `try` of the branch may pass over a failure.
                     needed = name == PACKAGE and match[4] != "try" and len(inner[1].expandtabs()) == 4
                     yield from _imported(files, package, kind, inner[2], inner[3], needed=needed)
-        else:
-            # A call of a function that stands in this module.
-            piece = _definition(data, match[5])
-        if judged and piece and _REFUSES.search(piece):
+            refusing = piece if judged and _REFUSES.search(piece) else None
+        elif judged:
+            refusing = _refusing(data, match[5], functions)
+        if refusing and left:
+            left -= 1
             line = data[match.start() : data.find("\n", match.end())].strip()
-            _judge(found, path, data.count("\n", 1, match.start() + 1) + 1, piece, "" if match[4] else line)
+            number = data.count("\n", 1, match.start() + 1) + 1
+            if left:
+                _judge(found, path, number, refusing, "" if match[4] else line)
+            else:
+                found.refusals.append((path, number, f"more than {_MOST_JUDGED} statements that may refuse"))
 
 
 def _judge(found: Chain, path: str, line: int, piece: str, call: str) -> None:
@@ -150,12 +158,16 @@ def _judge(found: Chain, path: str, line: int, piece: str, call: str) -> None:
     found.refusals.append((path, line, text_digest(text)))
 
 
-def _definition(data: str, name: str) -> str | None:
-    start = data.find(f"\ndef {name}(")
-    if start < 0:
-        return None
-    edge = _EDGE.search(data, start + 1)
-    return data[start : edge.start() if edge else len(data)]
+def _refusing(data: str, name: str, functions: dict[str, str | None]) -> str | None:
+    """Return the definition in this module of a function that is called, if it may refuse."""
+    if name not in functions:
+        functions[name] = None
+        start = data.find(f"\ndef {name}(")
+        if start >= 0:
+            edge = _EDGE.search(data, start + 1)
+            piece = data[start : edge.start() if edge else len(data)]
+            functions[name] = piece if _REFUSES.search(piece) else None
+    return functions[name]
 
 
 def _imported(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.probes.aiter.run import Run
 
-__all__ = ["compared"]
+__all__ = ["chained", "compared"]
 
 _COMPARE: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Eq: ("==", operator.eq),
@@ -28,6 +28,28 @@ _COMPARE: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
 }
 
 
+def _is_single(value: Any) -> bool:
+    return value is None or value is True or value is False
+
+
+def chained(run: Run, ops: list[ast.cmpop], values: list[Any]) -> Any:
+    """Return whether values compare so one after the other, up to the first that does not."""
+    functions = [_COMPARE[type(op)][1] for op in ops if type(op) in _COMPARE]
+    text = f"chain({','.join(map(text_of, values))})"
+    if len(functions) < len(ops) or not all(map(is_known, values)):
+        return Opaque(text)
+
+    def follow(*each: Any) -> Any:
+        result: Any = True
+        for at, function in enumerate(functions):
+            result = function(each[at], each[at + 1])
+            if not result:
+                break
+        return result
+
+    return lifted(follow, values, run.may, text)
+
+
 def compared(run: Run, op: ast.cmpop, left: Any, right: Any) -> Any:
     """Return whether two values compare so."""
     if isinstance(op, (ast.Is, ast.IsNot)):
@@ -37,7 +59,8 @@ def compared(run: Run, op: ast.cmpop, left: Any, right: Any) -> Any:
                 if isinstance(other, Opaque) and not isinstance(other, Tensor):
                     break
                 return (other is None) is isinstance(op, ast.Is)
-        if is_known(left) and is_known(right):
+        # Whether equal texts or numbers are one object is Python's own affair.
+        if is_known(left) and is_known(right) and (_is_single(left) or _is_single(right)):
             test = operator.is_ if isinstance(op, ast.Is) else operator.is_not
             return lifted(test, [left, right], run.may, f"({text_of(left)} is {text_of(right)})")
         return Opaque(f"({text_of(left)} is {text_of(right)})")

@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
+from nsa_caps.probes.aiter.arithmetic import BINARY
 from nsa_caps.probes.aiter.calls import called, sliced
-from nsa_caps.probes.aiter.comparing import compared
+from nsa_caps.probes.aiter.comparing import chained, compared
 from nsa_caps.probes.aiter.natives import BUILTINS, MACHINE, SPECIALS, VERSION_PARTS
 from nsa_caps.probes.aiter.run import Run, TooMuchError, merged
-from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, is_known, joined, lifted, parts_of, text_of
+from nsa_caps.probes.aiter.space import (
+    Choice,
+    Opaque,
+    Raised,
+    Thing,
+    choice,
+    is_known,
+    joined,
+    lifted,
+    parts_of,
+    text_of,
+)
 from nsa_caps.probes.aiter.values import (
     Bound,
     Compiled,
@@ -33,16 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["attribute", "evaluate", "where"]
 
 _MOST_DEEP = 60
-_BINARY: dict[type, tuple[str, Callable[[Any, Any], Any]]] = {
-    ast.Add: ("+", operator.add),
-    ast.Sub: ("-", operator.sub),
-    ast.Mult: ("*", operator.mul),
-    ast.FloorDiv: ("//", operator.floordiv),
-    ast.Div: ("/", operator.truediv),
-    ast.Mod: ("%", operator.mod),
-    ast.BitAnd: ("&", operator.and_),
-    ast.BitOr: ("|", operator.or_),
-}
 
 
 def where(node: ast.AST, frame: Frame) -> Where:
@@ -136,7 +138,7 @@ def _text(run: Run, node: Any, frame: Frame) -> Any:
 
 def _binary(run: Run, node: Any, frame: Frame) -> Any:
     left, right = evaluate(run, node.left, frame), evaluate(run, node.right, frame)
-    found = _BINARY.get(type(node.op))
+    found = BINARY.get(type(node.op))
     text = f"({text_of(left)}{found[0] if found else '?'}{text_of(right)})"
     if found is None or not (is_known(left) and is_known(right)):
         return Opaque(text)
@@ -204,17 +206,12 @@ def _either(run: Run, node: Any, frame: Frame) -> Any:
 
 
 def _compare(run: Run, node: Any, frame: Frame) -> Any:
-    left = evaluate(run, node.left, frame)
-    results: list[Any] = []
-    for op, each in zip(node.ops, node.comparators, strict=True):
-        right = evaluate(run, each, frame)
-        results.append(compared(run, op, left, right))
-        left = right
-    if len(results) == 1:
-        return results[0]
-    if not all(map(is_known, results)):
-        return Opaque("chain")
-    return lifted(lambda *all_of: all(all_of), results, run.may, " and ".join(map(text_of, results)))
+    values = [evaluate(run, each, frame) for each in (node.left, node.comparators[0])]
+    if len(node.ops) == 1:
+        return compared(run, node.ops[0], *values)
+    # Whether control comes to those beyond is not sure.
+    values += [run.within(run.may, 0, lambda each=each: evaluate(run, each, frame)) for each in node.comparators[1:]]  # type: ignore[misc]
+    return chained(run, node.ops, values)
 
 
 def _attribute(run: Run, node: Any, frame: Frame) -> Any:
@@ -224,12 +221,7 @@ def _attribute(run: Run, node: Any, frame: Frame) -> Any:
 def attribute(run: Run, owner: Any, name: str) -> Any:
     """Return an attribute of a value."""
     if isinstance(owner, Choice):
-        if all(isinstance(part, (Kernel, Symbol)) for _, part in owner.parts):
-            parts = [(mask, attribute(run, part, name)) for mask, part in owner.parts]
-            return choice(parts, f"{owner.text}.{name}")
-        if name in VERSION_PARTS and is_known(owner):
-            return lifted(lambda value: getattr(value, name), [owner], run.may, f"{owner.text}.{name}")
-        return Bound(owner, name)
+        return _of_each(run, owner, name)
     if isinstance(owner, ModuleRef):
         return run.modules.load(run, owner.name, name)
     if isinstance(owner, Symbol):
@@ -243,7 +235,25 @@ def attribute(run: Run, owner: Any, name: str) -> Any:
         return Opaque(f"{owner.text}.{name}")
     if name in VERSION_PARTS and isinstance(owner, Version):
         return getattr(owner, name)
+    return Bound(owner, name) if _has(owner, name) else Raised("AttributeError")
+
+
+def _of_each(run: Run, owner: Choice, name: str) -> Any:
+    if all(isinstance(part, (Kernel, Symbol)) for _, part in owner.parts):
+        parts = [(mask, attribute(run, part, name)) for mask, part in owner.parts]
+        return choice(parts, f"{owner.text}.{name}")
+    if name in VERSION_PARTS and is_known(owner):
+        return lifted(lambda value: getattr(value, name), [owner], run.may, f"{owner.text}.{name}")
+    if is_known(owner) and not all(_has(part, name) for _, part in owner.parts):
+        text = f"{owner.text}.{name}"
+        parts = [(mask, Opaque(text) if _has(part, name) else Raised("AttributeError")) for mask, part in owner.parts]
+        return choice(parts, text)
     return Bound(owner, name)
+
+
+def _has(owner: Any, name: str) -> bool:
+    # A set of the source is a frozen one here, and lacks what changes it.
+    return isinstance(owner, (Thing, frozenset)) or hasattr(owner, name)
 
 
 def _subscript(run: Run, node: Any, frame: Frame) -> Any:
@@ -309,14 +319,6 @@ def _lambda(_: Run, node: Any, frame: Frame) -> Any:
     return Opaque(f"lambda at {frame.module}:{node.lineno}")
 
 
-def _comprehension(run: Run, node: Any, frame: Frame) -> Any:
-    # Pure if all that it calls is; it is not looked into, so calls in it are not accounted for.
-    for inner in ast.walk(node):
-        if isinstance(inner, (ast.Call, ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)):
-            return run.unaccounted("a comprehension with a call", where(node, frame))
-    return Opaque(f"comprehension:{ast.unparse(node)[:200]}")
-
-
 _KINDS: dict[type, Callable[[Run, Any, Frame], Any]] = {
     ast.Constant: _constant,
     ast.Name: _name,
@@ -334,8 +336,4 @@ _KINDS: dict[type, Callable[[Run, Any, Frame], Any]] = {
     ast.Subscript: _subscript,
     ast.Call: _call,
     ast.Lambda: _lambda,
-    ast.ListComp: _comprehension,
-    ast.SetComp: _comprehension,
-    ast.DictComp: _comprehension,
-    ast.GeneratorExp: _comprehension,
 }

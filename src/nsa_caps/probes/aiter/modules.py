@@ -11,6 +11,7 @@ from nsa_caps.probes.aiter import known
 from nsa_caps.probes.aiter.definitions import define
 from nsa_caps.probes.aiter.machines import version_of
 from nsa_caps.probes.aiter.natives import since_triton
+from nsa_caps.probes.aiter.noise import is_noise
 from nsa_caps.probes.aiter.normal import text_digest, walked
 from nsa_caps.probes.aiter.space import Opaque
 from nsa_caps.probes.aiter.statements import execute
@@ -235,6 +236,8 @@ class Modules:
                 self.lazy[dotted][segment.name] = segment
                 frame.names[segment.name] = Later(dotted, segment.name, segment)
                 self.decorators(run, segment, frame)
+                if segment.kind == "class" and not _is_plain_class(segment):
+                    run.unaccounted(f"the class {segment.name}", Where(frame.file, segment.line))
                 continue
             for statement, told in zip(segment.body, segment.each, strict=True):
                 if not run.may:
@@ -263,6 +266,26 @@ class Modules:
             name = line[1:].partition("(")[0].strip()
             if name not in known.DECORATORS:
                 run.unaccounted(f"the decorator {name}", Where(frame.file, segment.line + at))
+
+
+def _are_names(targets: list[ast.expr]) -> bool:
+    return all(isinstance(each, ast.Name) for each in targets)
+
+
+def _is_plain_class(segment: Segment) -> bool:
+    """Return whether a class binds nothing but methods and constants, so that nothing of its body refuses."""
+    try:
+        (node,) = segment.body
+    except (SourceError, ValueError):
+        return False
+    if not isinstance(node, ast.ClassDef) or node.bases or node.keywords:
+        return False
+    return all(
+        is_noise(each)
+        or (isinstance(each, ast.FunctionDef) and not each.decorator_list and not each.args.defaults)
+        or (isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant) and _are_names(each.targets))
+        for each in node.body
+    )
 
 
 def bound_names(statement: ast.stmt) -> list[str]:

@@ -15,6 +15,8 @@ __all__ = ["Segment", "Told", "segments"]
 
 # A line that begins a statement at the left edge; a decorator begins the definition below it.
 _START = re.compile(r"\n(?=[^ \t\r\n#)\]}])(?:(@)|(async[ ]+def|def|class)[ ]+(\w+)|(else|elif|except|finally)\b|)")
+_MOST_STATEMENTS, _LONGEST = 1_000, 400_000
+_EDGE = re.compile(r"\n(?=\w)")
 # The end of a function's head.
 _HEAD = re.compile(r"\)[ ]*(?:->[^:\n]*)?:[ ]*\n")
 
@@ -42,6 +44,9 @@ class Segment:
         Raises:
             SourceError: this interpreter cannot read it.
         """
+        # Looked at before it is parsed, which takes seconds for a megabyte.
+        if len(self.text) > _LONGEST or len(_EDGE.findall(self.text)) > _MOST_STATEMENTS:
+            raise SourceError("more statements in a row than any aiter has")
         return parse("\n" * (self.line - 1) + self.text).body
 
     @cached_property

@@ -18,6 +18,8 @@ __all__ = [
 
 _MOST_PARTS = 2_000
 _LONGEST_TEXT = 600
+# Beyond these nothing is computed: a source that multiplies or doubles for ever takes no more than its steps.
+_LONGEST_VALUE, _MOST_BITS = 5_000, 1_000
 
 
 class Opaque:
@@ -168,10 +170,13 @@ def _applied(call: Callable[..., Any], row: tuple[Any, ...], text: str) -> Any:
             return value
     if any(isinstance(value, Opaque) for value in row):
         return Opaque(text)
+    if any(isinstance(value, (str, tuple, list)) and len(value) > _LONGEST_VALUE for value in row):
+        return Opaque(text)
     try:
-        return call(*row)
+        value = call(*row)
     except Exception as error:  # noqa: BLE001 - what Python raises there is the value
         return Raised(type(error).__name__)
+    return Opaque(text) if isinstance(value, int) and value.bit_length() > _MOST_BITS else value
 
 
 def text_of(value: Any) -> str:

@@ -10,7 +10,7 @@ from nsa_caps.probes.aiter.expressions import attribute, evaluate, where
 from nsa_caps.probes.aiter.noise import is_noise
 from nsa_caps.probes.aiter.run import Catcher, Run, merged
 from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, parts_of, text_of
-from nsa_caps.probes.aiter.values import Context, Frame, ModuleRef, Symbol
+from nsa_caps.probes.aiter.values import Context, Frame, ModuleRef, Symbol, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,12 +56,7 @@ def _bind(run: Run, target: ast.expr, value: Any, frame: Frame) -> None:
         names[target.id] = value
         return
     if isinstance(target, (ast.Tuple, ast.List)):
-        fits = isinstance(value, (tuple, list)) and len(value) == len(target.elts)
-        for at, each in enumerate(target.elts):
-            if isinstance(each, ast.Starred):
-                _bind(run, each.value, Opaque("starred"), frame)
-            else:
-                _bind(run, each, value[at] if fits else Opaque(f"{text_of(value)}[{at}]"), frame)
+        _unpack(run, target, value, frame)
         return
     if isinstance(target, ast.Attribute) and target.attr == "__triton_builtin__" and value is True:
         # How Gluon marks a function that runs in the compiler.
@@ -78,6 +73,17 @@ def _bind(run: Run, target: ast.expr, value: Any, frame: Frame) -> None:
             frame.names[target.value.id] = choice(parts, text_of(held))
             return
     run.unaccounted("an assignment to a part of something", where(target, frame))
+
+
+def _unpack(run: Run, target: ast.Tuple | ast.List, value: Any, frame: Frame) -> None:
+    fits = isinstance(value, (tuple, list)) and len(value) == len(target.elts)
+    starred = any(isinstance(each, ast.Starred) for each in target.elts)
+    if starred or not (fits or (isinstance(value, Opaque) and not isinstance(value, Tensor))):
+        # Of what is not known it is taken that it fits, as of other things that are done with it.
+        run.unaccounted("an assignment to parts that do not fit", where(target, frame))
+    for at, each in enumerate(target.elts):
+        inner = each.value if isinstance(each, ast.Starred) else each
+        _bind(run, inner, value[at] if fits and not starred else Opaque(f"{text_of(value)}[{at}]"), frame)
 
 
 def _assign(run: Run, node: Any, frame: Frame) -> None:
@@ -265,15 +271,6 @@ def _global(_: Run, node: Any, frame: Frame) -> None:
     frame.declared.update(node.names)
 
 
-def _loop(run: Run, node: Any, frame: Frame) -> None:
-    """Pass over a loop that only computes: what it binds is not known."""
-    for inner in ast.walk(node):
-        if isinstance(inner, (ast.Raise, ast.Assert, ast.Return, ast.Call, ast.Delete, ast.Import, ast.ImportFrom)):
-            run.unaccounted("a loop", where(node, frame))
-            break
-    _forget(node, frame)
-
-
 def _forget(node: ast.stmt, frame: Frame) -> None:
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
@@ -299,7 +296,5 @@ _KINDS: dict[type, Callable[[Run, Any, Frame], None]] = {
     ast.Import: _import,
     ast.ImportFrom: _import_from,
     ast.Global: _global,
-    ast.For: _loop,
-    ast.While: _loop,
     ast.Pass: _pass,
 }
