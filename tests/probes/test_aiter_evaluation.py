@@ -292,6 +292,7 @@ def parses(body: str) -> bool:
     return True
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(BODIES.filter(parses))
 def test_what_is_said_of_a_module_is_so(body: str) -> None:
