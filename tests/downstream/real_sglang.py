@@ -26,7 +26,6 @@ from tests.downstream.toy import (
     ROPE,
     Linear,
     Norm,
-    RaggedLayout,
     Request,
     Rope,
     Weights,
@@ -395,11 +394,8 @@ def main(arguments: Sequence[str]) -> int:
     caps = nsa_caps.probe(engine="sglang")
     caps = caps.replace(deep_gemm=nsa_caps.Package("deep_gemm", "missing"))
     sys.modules["deep_gemm"] = None  # type: ignore[assignment]  # what an import of it must not find
-    layout: Any = sglang.indexer_layout(caps=caps, kernels=True)
+    layout = sglang.indexer_layout(caps=caps, kernels=True)
     print(torch.cuda.get_device_name(), "torch", torch.__version__, str(layout.row), layout.page_size)  # noqa: T201
-    if not hasattr(layout, "ragged_logits"):
-        layout = RaggedLayout(layout)
-        print("ragged scores: plain torch, as this release has none of its own")  # noqa: T201 the command prints
     torch.compiler.set_stance("force_eager")
     for path in parser.parse_args(arguments).wheels:
         wheel = Wheel(Path(path))

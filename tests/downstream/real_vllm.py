@@ -23,7 +23,6 @@ from tests.downstream.toy import (
     ROPE,
     Linear,
     Norm,
-    RaggedLayout,
     Request,
     Weights,
     check_chosen,
@@ -248,11 +247,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("wheels", nargs="+")
     caps = vllm.probe_machine().replace(deep_gemm=nsa_caps.Package("deep_gemm", "missing"))
-    layout: Any = vllm.indexer_layout(caps, kernels=True)
+    layout = vllm.indexer_layout(caps, kernels=True)
     print(torch.cuda.get_device_name(), "torch", torch.__version__, str(layout.row), layout.page_size)  # noqa: T201
-    if not hasattr(layout, "ragged_logits"):
-        layout = RaggedLayout(layout)
-        print("ragged scores: plain torch, as this release has none of its own")  # noqa: T201
     for path in parser.parse_args(arguments).wheels:
         wheel = Wheel(Path(path))
         for heads in (32, 64):

@@ -15,12 +15,12 @@ import nsa_caps
 from nsa_caps.engines import sglang, vllm
 from nsa_caps.testing import machine
 from tests.downstream import real_sglang, real_vllm
-from tests.downstream.toy import RaggedLayout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from nsa_caps import IndexerLayout
     from tests.downstream.wheels import Wheel
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -36,11 +36,11 @@ def _nothing_stays_installed() -> Iterator[None]:
     vllm.uninstall()
 
 
-def layout_on(folder: Path, arch: str, **described: Any) -> Any:
+def layout_on(folder: Path, arch: str, **described: Any) -> tuple[IndexerLayout, IndexerLayout]:
     """Return SGLang's layout for a GPU with our kernels, its kernels plain torch's, as there is no such GPU here."""
     caps = nsa_caps.probe(machine(folder, archs=[arch], triton="3.7.0", **described), engine="sglang")
     layout = sglang.indexer_layout(caps=caps, kernels=True)
-    return layout, RaggedLayout(replace(layout, row="reference", logits_options={}))
+    return layout, replace(layout, row="reference", logits_options={})
 
 
 @pytest.mark.parametrize("version", ["0.5.17", "0.5.21", "0.5.23"])
@@ -87,9 +87,9 @@ def test_vllms_indexer_chooses_what_the_oracle_does(
     if wheel is None:
         pytest.skip(f"no wheel of vLLM {version} is there")
     caps = vllm.probe_machine(machine(tmp_path / "machine", archs=[arch], triton="3.7.0"))
-    layout: Any = vllm.indexer_layout(caps, kernels=True)
+    layout = vllm.indexer_layout(caps, kernels=True)
     assert (layout.row, layout.page_size) == ("portable", 64)
-    runs: Any = RaggedLayout(replace(layout, row="reference", logits_options={}))
+    runs = replace(layout, row="reference", logits_options={})
     fnuz = arch == "gfx942"
     box = real_vllm.sandbox(wheel, tmp_path / "wheel", hip=True, fnuz=fnuz)
     for name in (real_vllm.INDEXER, real_vllm.BACKEND):

@@ -137,29 +137,3 @@ def check_chosen(chosen: Tensor, scores: Tensor, topk: int) -> None:
     worst = scores.topk(wanted).values[-1]
     spread = (scores.max() - scores.min()).clamp_min(1e-9)
     assert scores[found].min() >= worst - 2e-3 * spread, "a token that scores less was chosen"
-
-
-class RaggedLayout:
-    """A layout with `ragged_logits` and `clean=` in plain torch, where it has none of its own."""
-
-    def __init__(self, layout: Any) -> None:
-        self._layout = layout
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._layout, name)
-
-    def logits(self, *arguments: Any, clean: bool = True) -> Tensor:
-        """Score paged keys; cleaned in any case."""
-        del clean
-        scores: Tensor = self._layout.logits(*arguments)
-        return scores
-
-    def ragged_logits(
-        self, q: Tensor, keys: Tensor, scales: Tensor, weights: Tensor, starts: Tensor, ends: Tensor, *, clean: bool
-    ) -> Tensor:
-        """Score gathered keys."""
-        del clean
-        products = torch.relu(torch.einsum("thd,kd->thk", q.float(), keys.float()))
-        scores = torch.einsum("thk,th->tk", products, weights) * scales
-        place = torch.arange(keys.shape[0], device=q.device)
-        return scores.masked_fill((place < starts[:, None]) | (place >= ends[:, None]), -torch.inf)

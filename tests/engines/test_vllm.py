@@ -19,8 +19,8 @@ TILED = [64, 128, 256, 512, 32, 16]
 
 
 def caps(folder: Path, **described: Any) -> nsa_caps.Capabilities:
-    """Return a machine as vLLM's shim sees it."""
-    return vllm.probe_machine(machine(folder, **described))
+    """Return a machine as vLLM's shim sees it; its vLLM is one that asks less of aiter than those of today."""
+    return vllm.probe_machine(machine(folder, **{"engines": {"vllm": "0.29.0"}, **described}))
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,13 @@ def caps(folder: Path, **described: Any) -> nsa_caps.Capabilities:
 def test_the_block_sizes_of_a_machine(tmp_path: Path, described: dict[str, Any], sizes: list[int]) -> None:
     """Tiles in any block of 16 and more that aiter's kernel takes, the best first; else blocks of one token."""
     assert vllm.get_supported_kernel_block_sizes(caps(tmp_path, **described)) == sizes
+
+
+@pytest.mark.parametrize("engines", [{"vllm": "0.30.0"}, {}])
+def test_an_aiter_that_lacks_what_vllm_hands_it_has_no_block_size(tmp_path: Path, engines: dict[str, str]) -> None:
+    """VLLM 0.30 calls `flydsl_fp8_mqa_logits` on gfx942; one that is not found counts as the newest that was read."""
+    found = caps(tmp_path, archs=["gfx942"], aiter="a6bb4993", environ=ON, engines=engines)
+    assert vllm.layouts(found) == {}
 
 
 def test_every_block_size_has_its_layout(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.rows import Row
 
-__all__ = ["decide_for_engine", "engine_lines", "engine_rows"]
+__all__ = ["decide_for_engine", "engine_lines", "engine_rows", "with_engine"]
 
 
 def engine_rows(caps: Capabilities, *, kernels: bool = False, index_kpool: int = 1) -> tuple[EngineRow, ...] | None:
@@ -75,7 +75,7 @@ def decide_for_engine(
         A decision whose request names what the engine can run, so that `select_indexer_layout` decides the same.
     """
     request = Request() if request is None else request
-    caps = _with_engine(caps)
+    caps = with_engine(caps)
     found = engine_rows(caps, kernels=kernels, index_kpool=request.index_kpool)
     if found is None:
         return decide(caps, request, rows)
@@ -91,7 +91,7 @@ def decide_for_engine(
     return _nothing(decide(caps, replace(request, rows=names), rows), kernels=kernels)
 
 
-def _with_engine(caps: Capabilities) -> Capabilities:
+def with_engine(caps: Capabilities) -> Capabilities:
     """Return the machine with its engine on it, of a release that is not known where it is not installed."""
     if not ENGINE_TABLE[caps.engine].hands or any(package.name == caps.engine for package in caps.engines):
         return caps

@@ -11,7 +11,7 @@ from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.own_path import own_path
 from nsa_caps.layout.layout import NoUsableLayoutError, select_indexer_layout
 from nsa_caps.policy.decision import decide
-from nsa_caps.policy.engine import decide_for_engine, engine_rows
+from nsa_caps.policy.engine import decide_for_engine, engine_rows, with_engine
 from nsa_caps.policy.request import Request, RequestError
 from nsa_caps.probes.deep_gemm import bundled_deep_gemm
 from nsa_caps.probes.probe import probe
@@ -80,7 +80,7 @@ def layouts(caps: Capabilities | None = None, *, heads: int = 64, kernels: bool 
         heads: the model's `index_n_heads`.
         kernels: as in `rows`.
     """
-    caps = _this_machine() if caps is None else caps
+    caps = with_engine(_this_machine() if caps is None else caps)
     found: dict[int, IndexerLayout] = {}
     for row in engine_rows(caps, kernels=kernels) or ():
         for size in row.page_sizes:
