@@ -1,0 +1,1 @@
+"""Mutants of what decides and what parses: `python -m mutants [PART ...]`."""
