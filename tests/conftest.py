@@ -5,6 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Deterministic, so that a failure on one machine is one on all. `.ci/run` asks for the wide one.
+settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True)
+settings.register_profile("wide", max_examples=500, deadline=None, derandomize=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the quick profile where no other is asked for."""
+    settings.load_profile(config.getoption("--hypothesis-profile") or "quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

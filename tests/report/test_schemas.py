@@ -279,7 +279,10 @@ ASKED = (
 
 
 @pytest.mark.parametrize("argv", ASKED, ids=lambda argv: " ".join(argv[:2]))
-@pytest.mark.parametrize("generation", [None, "impostor", "fe927e8d", "3b2e6f48", "04907edc"])
+@pytest.mark.parametrize(
+    "generation",
+    [None, "04907edc", *(pytest.param(each, marks=pytest.mark.slow) for each in ("impostor", "fe927e8d", "3b2e6f48"))],
+)
 def test_every_document_follows_the_schema(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, generation: str | None, argv: tuple[str, ...]
 ) -> None:
