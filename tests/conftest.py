@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# Set before torch is imported, here and in children: with as many workers as cores, torch's own threads wait for each
+# other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Deterministic, so that a failure on one machine is one on all. `.ci/run` asks for the wide one.
 settings.register_profile("quick", max_examples=60, deadline=None, derandomize=True)
 settings.register_profile("wide", max_examples=500, deadline=None, derandomize=True)

@@ -215,7 +215,8 @@ with pytest.raises(KernelArgumentError, match="slots: got slot 320"):
 
 
 @pytest.mark.parametrize(
-    ("plain", "with_scale"), [(True, False), (False, True), pytest.param(True, True, marks=pytest.mark.slow)]
+    ("plain", "with_scale"),
+    [(False, True), *(pytest.param(True, scale, marks=pytest.mark.slow) for scale in (True, False))],
 )
 def test_deep_gemm_proves_itself(run: Run, tmp_path: Path, plain: bool, with_scale: bool) -> None:
     """With the symbols of older releases, of newer ones, and of those that have both."""

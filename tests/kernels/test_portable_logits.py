@@ -121,7 +121,7 @@ def test_heads_and_queries_of_any_number(heads: int, next_n: int, device: str) -
     check(make_case(PageFormat(page_size=64), [100, 3], 128, heads=heads, next_n=next_n, device=device))
 
 
-@pytest.mark.parametrize("programs", [1, 2, 5, 7, 64])
+@pytest.mark.parametrize("programs", [1, 5, 64, *(pytest.param(each, marks=pytest.mark.slow) for each in (2, 7))])
 @pytest.mark.parametrize("lengths", [[640] * 3, [640, 600, 630], [5, 640, 64, 1], [640], [0, 0]])
 def test_every_division_of_the_work_scores_every_token(lengths: list[int], programs: int, device: str) -> None:
     """Even lengths are divided alike, uneven ones by cost; more programs than steps leave some idle."""
