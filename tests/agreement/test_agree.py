@@ -257,7 +257,8 @@ def test_ranks_that_died_or_hang_are_named_by_the_others(tmp_path: Path) -> None
     assert told[1] == {}
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 8])
 def test_few_and_many_ranks(tmp_path: Path, ranks: int) -> None:
     """With two ranks as with eight the last one's old Triton is seen by all."""
     modes = {mode: [mode] * ranks for mode in ("strict", "common")}
@@ -303,6 +304,7 @@ def test_a_store_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
     assert found["text"].startswith("the store of the process group")
 
 
+@pytest.mark.slow
 def test_a_store_in_a_file_tells_who_is_missing(tmp_path: Path) -> None:
     """A file as the store raises another error when time is up; the rank that did not come is named all the same."""
     scenario = {"machines": [NEW] * 2, "modes": {"strict": ["strict"] * 2}, "die": [1]}
@@ -398,6 +400,7 @@ except AttributeError as error:
     assert (done.stdout, done.stderr) == ("module 'nsa_caps' has no attribute 'agreed'\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["gloo", "nccl"])
 def test_the_script_for_gpus_says_that_all_is_as_it_should_be(backend: str) -> None:
     """The benchmark's own checks pass, on CPU, and on two GPUs where there are any."""

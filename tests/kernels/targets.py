@@ -5,7 +5,7 @@ import pytest
 from nsa_caps.archs import ARCHS
 
 TARGETS = tuple(arch.name for arch in ARCHS.values() if arch.tested)
-# Half a minute each with an empty Triton cache: one of each vendor is compiled for at every run, all by `.ci/run`.
+# Half a minute each with an empty Triton cache: one of each vendor is compiled for at every run, all before a release.
 QUICK = ("gfx942", "sm_90")
 MARKED_TARGETS = tuple(
     target if target in QUICK else pytest.param(target, marks=pytest.mark.slow) for target in TARGETS

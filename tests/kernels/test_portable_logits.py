@@ -53,7 +53,7 @@ def check(case: Case, tuning: Tuning | None = None) -> None:
     assert_scores(case, found, ON_GPU if found.is_cuda else 1e-5)
 
 
-@pytest.mark.parametrize("next_n", [1, 2])
+@pytest.mark.parametrize("next_n", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fmt", FORMATS, ids=lambda fmt: f"{fmt.page_size}-{fmt.order}-{fmt.dialect}")
 def test_every_format_is_read_as_defined(fmt: PageFormat, next_n: int, device: str) -> None:
     """Ragged contexts, one query and several, and pages that the last token does not fill."""

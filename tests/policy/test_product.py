@@ -79,7 +79,7 @@ class Ground:
 
 
 # No length of any list below, so that in the end each value of it is met.
-@pytest.fixture(params=[pytest.param(11, id="each_11th"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+@pytest.fixture(params=[pytest.param(17, id="each_17th"), pytest.param(1, id="all", marks=pytest.mark.slow)])
 def each(request: pytest.FixtureRequest) -> int:
     """Return how many machines there are for one that is looked at."""
     asked: int = request.param

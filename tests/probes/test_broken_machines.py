@@ -442,7 +442,7 @@ def test_a_version_that_would_have_to_be_run(whole: Host, tmp_path: Path, text: 
 @pytest.mark.parametrize(
     "value",
     [
-        "x" * 10**6,
+        pytest.param("x" * 10**6, marks=pytest.mark.slow),
         "1\n2",
         "\r\n",
         "\x1b[31m1",
