@@ -393,8 +393,9 @@ def test_a_home_on_the_import_path_is_found(
         sglang.install(layout)
 
 
-def test_a_module_that_refuses_leaves_none_replaced(tmp_path: Path) -> None:
-    """All names are replaced or none: where one module keeps its own, those before it are put back."""
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_module_that_refuses_leaves_none_replaced(tmp_path: Path, installed: bool) -> None:
+    """All names are replaced or none: those before it are put back, and so is what was installed earlier."""
 
     class Frozen(ModuleType):
         def __setattr__(self, name: str, value: object) -> None:
@@ -403,10 +404,15 @@ def test_a_module_that_refuses_leaves_none_replaced(tmp_path: Path) -> None:
     modules = sglang_modules(DSA, answer=True)
     frozen = Frozen("sglang.frozen")
     vars(frozen)[GATE] = vars(modules[DSA])[GATE]
+    layout, original = sglang.indexer_layout(caps=h100(tmp_path)), snapshot(modules)
+    if installed:
+        sglang.install(layout, modules=modules)
     before = snapshot(modules)
     with pytest.raises(sglang.InstallError, match=r"sglang\.frozen does not let its .* frozen\); nothing was replaced"):
-        sglang.install(sglang.indexer_layout(caps=h100(tmp_path)), modules={**modules, "sglang.frozen": frozen})
+        sglang.install(layout, modules={**modules, "sglang.frozen": frozen})
     assert snapshot(modules) == before
+    sglang.uninstall(modules)
+    assert snapshot(modules) == original
 
 
 def test_a_module_that_hides_its_names_is_looked_at_all_the_same(tmp_path: Path) -> None:

@@ -71,12 +71,12 @@ def install(
     undone = uninstall(modules)
     try:
         gates, found = _find_all(layout, kernels=kernels, model=model, modules=modules)
-    except Exception:
+        replaced = replace_all(found)
+    except BaseException:
         if earlier is not None:
             undo_all(undone)
             _installed.append(earlier)
         raise
-    replaced = replace_all(found)
     _installed.append(_Installation(gates, replaced))
     _log.warning("%s", summary(layout, kernels=kernels))
     return replaced

@@ -52,16 +52,16 @@ def install(
     layout = indexer_layout(kernels=True) if layout is None else layout
     earlier = uninstall()
     try:
-        found = _find_all(layout, modules)
-    except Exception:
+        replaced = replace_all(_find_all(layout, modules))
+    except BaseException:
         if earlier:
             _installed.append(undo_all(earlier))
         raise
-    _installed.append(replace_all(found))
+    _installed.append(replaced)
     better = [each for each in layout.decision.better_rows() if each.out_of_reach is None]
     why = f"; not {better[0].row}: {better[0].reasons[0]}" if better else ""
     _log.warning("nsa_caps: %s by nsa_caps' kernels, blocks of %d%s", layout.row, layout.page_size, why)
-    return _installed[-1]
+    return replaced
 
 
 def uninstall() -> tuple[Replacement, ...]:
