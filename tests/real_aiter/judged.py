@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nsa_caps import AotBundle, Capabilities, Decision, Device, Package, Request, decide, probe
+from nsa_caps import AotBundle, AotKernel, Capabilities, Decision, Device, Package, Request, decide, probe
 from nsa_caps.capabilities.switches import resolve
 from nsa_caps.probes.aiter.files import EXCERPTS
 from nsa_caps.testing import machine
@@ -89,17 +89,23 @@ def read(folder: Path, checkout: Checkout) -> Capabilities:
     return probe(host)
 
 
-def decided(base: Capabilities, triton: str, arch: str, environ: dict[str, str], page_size: int) -> Decision:
-    """Return the decision where the sources lie on another machine, without an ahead-of-time bundle."""
+def on_machine(
+    base: Capabilities, triton: str, arch: str, environ: dict[str, str], kernels: tuple[AotKernel, ...] = ()
+) -> Capabilities:
+    """Return the machine where the sources lie beside another Triton, GPU, ahead-of-time bundle and switches."""
     switches, _ = resolve({**environ, "SGLANG_USE_AITER": "1"}, "sglang")
-    caps = base.replace(
+    return base.replace(
         triton=Package("triton", "found", triton),
         devices=(Device(0, arch, "test"),),
         rocminfo_arch=arch,
         switches=switches,
-        aot_bundle=AotBundle("aot", ()),
+        aot_bundle=AotBundle("aot", kernels),
     )
-    return decide(caps, Request(page_size=page_size))
+
+
+def decided(base: Capabilities, triton: str, arch: str, environ: dict[str, str], page_size: int) -> Decision:
+    """Return the decision where the sources lie on another machine, without an ahead-of-time bundle."""
+    return decide(on_machine(base, triton, arch, environ), Request(page_size=page_size))
 
 
 def answers(base: Capabilities, checkout: Checkout) -> Iterator[Answer]:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nsa_caps import AotBundle, AotKernel, Capabilities, Device, Package, Request, decide
+from nsa_caps import AotKernel, Capabilities, Request, decide
 from nsa_caps.capabilities.aiter_history import AITER_RELEASES
-from nsa_caps.capabilities.switches import resolve
 
 from .checkout import Checkout
 from .compiles import Key, table
 from .gates import Bundle, Call, RealMachine, cache_kernels_take_preshuffle, outcome
-from .judged import read
+from .judged import on_machine, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,14 +74,8 @@ def machines(base: Capabilities) -> Iterator[tuple[Capabilities, RealMachine]]:
         variables = {"AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS": aot, "AITER_USE_SYSTEM_TRITON": system_triton}
         environ = {name: value for name, value in variables.items() if value is not None}
         kernels = tuple(bundled(base, arch, bundle))
-        switches, _ = resolve({**environ, "SGLANG_USE_AITER": "1"}, "sglang")
-        caps = base.replace(
-            triton=Package("triton", "found", triton),
-            devices=(Device(0, arch, "test"),),
-            rocminfo_arch=arch,
-            switches=switches,
-            aot_bundle=AotBundle("aot", tuple(AotKernel(kernel.folder, True, kernel.arch) for kernel in kernels)),
-        )
+        found = tuple(AotKernel(kernel.folder, True, kernel.arch) for kernel in kernels)
+        caps = on_machine(base, triton, arch, environ, found)
         yield caps, RealMachine(triton, arch, frozenset(environ.items()), frozenset(kernels))
 
 
