@@ -61,6 +61,7 @@ def capabilities(machine: Machine) -> Capabilities:
         triton=Package("triton", "missing" if machine.triton is None else "found", machine.triton),
         aiter=Package("aiter", state),
         deep_gemm=Package("deep_gemm", "found" if machine.deep_gemm else "missing"),
+        flydsl=Package("flydsl", "missing"),
         build="12.8" if machine.platform == "cuda" else None,
         deep_gemm_files=files,
         cuda_toolkit=CudaToolkit(home="/usr/local/cuda", source="CUDA_HOME", nvcc=True),

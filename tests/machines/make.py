@@ -100,7 +100,9 @@ def mi300x(
     return {"archs": ["gfx942"] * 8, "triton": triton, "aiter": commit, "aiter_version": version, **more}
 
 
-def amd(arch: str, triton: str | None, commit: str | None, version: str | None = None, **more: Any) -> dict[str, Any]:
+def amd(
+    arch: str, triton: str | None, commit: str | AiterSource | None, version: str | None = None, **more: Any
+) -> dict[str, Any]:
     """Return a machine of one other AMD GPU."""
     return {"archs": [arch], "triton": triton, "aiter": commit, "aiter_version": version, **more}
 
@@ -452,8 +454,21 @@ TABLE: tuple[Entry, ...] = (
         mi300x("3.7.0", "861b4c93", "0.1.16", engines={"sglang": "0.5.21"}), ASKED),
     Entry(PORTABLE, "mi300x-vllm-0.30-aiter-0.1.16", "it imports flydsl_fp8_mqa_logits, of 0.1.18 and 0.1.16.post6",
         mi300x("3.7.0", "861b4c93", "0.1.16", engines={"vllm": "0.30.0"}), VLLM_ASKED, "vllm"),
-    Entry(TILES, "mi300x-vllm-0.30-aiter-0.1.18", "which has it",
-        mi300x("3.7.0", AITER_RELEASES["0.1.18"].source, "0.1.18", engines={"vllm": "0.30.0"}), VLLM_ASKED, "vllm"),
+    Entry(TILES, "mi300x-vllm-0.30-aiter-0.1.18", "which has it, with flydsl",
+        mi300x("3.7.0", AITER_RELEASES["0.1.18"].source, "0.1.18", engines={"vllm": "0.30.0"}, flydsl="0.2.4"),
+        VLLM_ASKED, "vllm"),
+    Entry(PORTABLE, "mi300x-vllm-0.33-aiter-0.1.18-no-flydsl", "without flydsl aiter.ops.flydsl has none of its names",
+        mi300x("3.7.0", AITER_RELEASES["0.1.18"].source, "0.1.18", engines={"vllm": "0.33.0"}), VLLM_ASKED, "vllm"),
+    Entry(PORTABLE, "mi300x-vllm-0.33-aiter-0.1.18-flydsl-0.2.2", "aiter.ops.flydsl raises below 0.2.4",
+        mi300x("3.7.0", AITER_RELEASES["0.1.18"].source, "0.1.18", engines={"vllm": "0.33.0"}, flydsl="0.2.2"),
+        VLLM_ASKED, "vllm"),
+    Entry(TILES, "mi355x-vllm-0.33-aiter-0.1.18-no-flydsl", "vLLM calls it on gfx942 alone",
+        amd("gfx950", "3.7.0", AITER_RELEASES["0.1.18"].source, "0.1.18", engines={"vllm": "0.33.0"}), VLLM_ASKED,
+        "vllm"),
+    Entry(PORTABLE, "mi300x-aiter-0.1.16-flydsl-0.1.4", "import aiter runs aiter.ops.flydsl, which raises below 0.1.8",
+        mi300x("3.7.0", "861b4c93", "0.1.16", flydsl="0.1.4"), ASKED),
+    Entry(TILES, "mi300x-aiter-0.1.16-flydsl-0.2.0", "the flydsl that it pins", mi300x("3.7.0", "861b4c93", "0.1.16",
+        flydsl="0.2.0"), ASKED),
     Entry(TILES, "mi355x-vllm-0.30-aiter-0.1.12", "vLLM stores and gathers itself, so aiter#2879 is not needed",
         amd("gfx950", "3.5.1", "10c87ea1", "0.1.12", engines={"vllm": "0.30.0"}), VLLM_ASKED, "vllm"),
     Entry(PORTABLE, "mi355x-vllm-0.33-aiter-0.1.13", "clean_logits since 0.33, which aiter has since #3226",

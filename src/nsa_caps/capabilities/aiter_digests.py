@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["FUNCTIONS", "KERNELS", "LAUNCHES", "REFUSALS", "STATEMENTS", "KernelBody"]
+__all__ = ["FLYDSL_GATES", "FLYDSL_LOOKS", "FUNCTIONS", "KERNELS", "LAUNCHES", "REFUSALS", "STATEMENTS", "KernelBody"]
 
 
 class KernelBody(NamedTuple):
@@ -127,3 +127,14 @@ REFUSALS: frozenset[str] = frozenset({
     "8673deb3d627", "8efa5948aacc", "b87936b24a58", "472a66f2d2e2", "be7b0e5af76f",
 })  # fmt: skip
 """Statements at the top of the modules beyond, which may refuse and do so on no machine that is asked about."""
+
+FLYDSL_GATES: dict[str, str] = {
+    "e3b0c44298fc": "",
+    "720a81b1be2e": "===",
+    "094418869586": "==",
+    "4542252f5393": ">=",
+}
+"""How `aiter.ops.flydsl` compares the version of a flydsl that is there, by all that it does then beside imports."""
+
+FLYDSL_LOOKS: frozenset[str] = frozenset({"71e9f8ce12cf", "85211f5c612d", "79adbb5c82fa", "a9f8b808e0e2"})
+"""How `aiter.ops.flydsl.utils.is_flydsl_available` looks for it: none of them finds one that is not installed."""

@@ -57,6 +57,8 @@ _D36601A9 = AiterSource(
     fp8_archs=("gfx942", "gfx950"),
     imports=True,
     takes=(),
+    imports_flydsl=False,
+    flydsl_needs="none",
 )
 _FE927E8D = replace(
     _D36601A9,
@@ -96,9 +98,22 @@ _A8EB62F5 = replace(
     compiled=_compiled("gfx950"),
 )
 _10C87EA1 = replace(_A8EB62F5, aot_needs_gluon_triton=True, mfma="target", compiled=_compiled("gfx942", "gfx950"))
-_A1BDCEC9 = replace(_10C87EA1, known_archs=(*_ARCHS_2025, *_ARCHS_RDNA, "gfx1250"), mfma_3d=("base", "preshuffle"))
-_A6BB4993 = replace(_A1BDCEC9, store_preshuffle=True, gather_preshuffle=True, trimmed_by=("AITER_AOT_IMPORT",))
-_F061FBA9 = replace(_A6BB4993, gate_triton="3.6.0", takes=(*_QK_ROPE, *_RAGGED))
+_A1BDCEC9 = replace(
+    _10C87EA1,
+    known_archs=(*_ARCHS_2025, *_ARCHS_RDNA, "gfx1250"),
+    mfma_3d=("base", "preshuffle"),
+    flydsl_needs="===0.1.1.dev409",
+)
+_A6BB4993 = replace(
+    _A1BDCEC9,
+    store_preshuffle=True,
+    gather_preshuffle=True,
+    trimmed_by=("AITER_AOT_IMPORT",),
+    flydsl_needs=">=0.1.3",
+)
+_F061FBA9 = replace(
+    _A6BB4993, gate_triton="3.6.0", takes=(*_QK_ROPE, *_RAGGED), imports_flydsl=True, flydsl_needs=">=0.1.5.dev515"
+)
 _3B2E6F48 = replace(_F061FBA9, gate_escape="AITER_USE_SYSTEM_TRITON")
 _V0_1_15 = replace(_3B2E6F48, fp8_archs=("gfx942", "gfx950", "gfx1200", "gfx1201", "gfx1250"))
 _861B4C93 = replace(
@@ -106,8 +121,15 @@ _861B4C93 = replace(
     gluon_archs=("gfx942", "gfx950", "gfx1250"),
     trimmed_by=("AITER_TRITON_ONLY", "AITER_AOT_IMPORT"),
     compiled=_compiled("gfx942", "gfx950", "gfx1250"),
+    flydsl_needs=">=0.1.8",
 )
-_V0_1_18 = replace(_861B4C93, gfx1250_waves=4, takes=(*_QK_ROPE, *_RAGGED, "flydsl_fp8_mqa_logits"))
+_V0_1_18 = replace(
+    _861B4C93,
+    gfx1250_waves=4,
+    takes=(*_QK_ROPE, *_RAGGED, "flydsl_fp8_mqa_logits"),
+    imports_flydsl=False,
+    flydsl_needs=">=0.2.4",
+)
 _04907EDC = replace(
     _V0_1_18,
     arch_gate="select",

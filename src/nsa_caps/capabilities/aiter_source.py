@@ -52,6 +52,9 @@ class AiterSource:
         imports: every module that `import aiter` runs is there, and none of them refuses in a way of its own.
         takes: the functions that engines call, and their keywords, as far as this aiter has them: `fp8_mqa_logits`,
             `fp8_mqa_logits(clean_logits)`.
+        imports_flydsl: `import aiter` runs `aiter/ops/flydsl/__init__.py`.
+        flydsl_needs: where the package flydsl is installed, a version outside this fails there: `>=0.2.4`, `===0.1.1`;
+            `none`: every version is taken.
         unaccounted: what was not understood, each with its file and line.
         gfx1250_waves: the W in the name of gfx1250's ahead-of-time preshuffle kernel: 2 (861b4c93), then 4 (3ccc08d2).
     """
@@ -86,4 +89,6 @@ class AiterSource:
     compiled: tuple[str, ...] | None = None
     imports: bool | None = None
     takes: tuple[str, ...] | None = None
+    imports_flydsl: bool | None = None
+    flydsl_needs: str | None = None
     unaccounted: tuple[str, ...] = ()

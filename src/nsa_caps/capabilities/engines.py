@@ -75,6 +75,7 @@ class Handed(NamedTuple):
         probed: only where aiter has this function: the engine looks for its name, and for nothing else.
         off_switch: not where this switch is on.
         off: the variable that turns that switch on.
+        flydsl: aiter has it only where the package flydsl is installed, and new enough for this aiter.
     """
 
     takes: str
@@ -87,6 +88,7 @@ class Handed(NamedTuple):
     probed: str | None = None
     off_switch: str | None = None
     off: str | None = None
+    flydsl: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,15 @@ _VLLM = Engine(
     ),
     own_cache=True,
     hands=(
-        Handed("flydsl_fp8_mqa_logits", "0.30.0", "0.1.18", "vLLM 0.30.0", archs=("gfx942",), switch="use_aiter"),
+        Handed(
+            "flydsl_fp8_mqa_logits",
+            "0.30.0",
+            "0.1.18",
+            "vLLM 0.30.0",
+            archs=("gfx942",),
+            switch="use_aiter",
+            flydsl=True,
+        ),
         Handed(
             "fp8_mqa_logits(clean_logits)",
             "0.33.0",

@@ -160,6 +160,7 @@ class Capabilities:
         triton: the package triton.
         aiter: the package aiter.
         deep_gemm: the package deep_gemm.
+        flydsl: the package flydsl, from which aiter builds some of its kernels.
         torch_triton: the Triton that torch's metadata ask for, such as `triton==3.6.0`; None: none, or not read.
         deep_gemm_files: what the installed DeepGEMM was built for; None without one.
         cuda_toolkit: the CUDA toolkit that DeepGEMM would find; None: not looked for.
@@ -187,6 +188,7 @@ class Capabilities:
     triton: Package = field(default_factory=lambda: _no_packages("triton"))
     aiter: Package = field(default_factory=lambda: _no_packages("aiter"))
     deep_gemm: Package = field(default_factory=lambda: _no_packages("deep_gemm"))
+    flydsl: Package = field(default_factory=lambda: Package("flydsl", "unknown"))
     torch_triton: str | None = None
     deep_gemm_files: DeepGemmFiles | None = None
     cuda_toolkit: CudaToolkit | None = None

@@ -46,6 +46,7 @@ def facts_of(caps: Capabilities, request: Request) -> Iterator[Fact]:
     yield Fact("aiter's arch", caps.rocminfo_arch or "not known")
     for package in caps.packages:
         yield Fact(package.name, _version(package), package.source or package.location)
+    yield Fact("flydsl", _version(caps.flydsl), caps.flydsl.source or caps.flydsl.location)
     if caps.aiter_source is not None:
         for name in field_names(caps.aiter_source):
             if name != "location":

@@ -59,6 +59,7 @@ CODES: Mapping[str, str] = MappingProxyType({
     "request.shape": "this row takes no indexer of this shape",
     "request.shape-unproven": "this row was never compiled for an indexer of this shape",
     "engine.keyword": "the engine hands aiter what this aiter does not take",
+    "aiter.flydsl": "aiter does not take the flydsl that is installed",
     "aiter.gluon-cut": "this aiter's logits function never calls its gluon kernels",
     "aiter.launch-short": "aiter launches this kernel with fewer arguments than it takes",
     "aiter.body-unproven": "the body of aiter's kernel was never compiled",

@@ -9,6 +9,7 @@ from nsa_caps.policy.aiter_gates import kernel_variant
 from nsa_caps.policy.caveats import always, narrow_offsets
 from nsa_caps.policy.requirements import aiter, deep_gemm, gluon, gpu  # noqa: A004 no builtin is meant by it
 from nsa_caps.policy.requirements import common as need
+from nsa_caps.policy.requirements.flydsl import flydsl_fits
 from nsa_caps.policy.requirements.handed import other_release, takes_what_is_handed
 from nsa_caps.policy.requirements.plain import plain_compiles
 
@@ -83,6 +84,7 @@ _AITER = (
     aiter.arch_known,
     aiter.arch_same,
     aiter.arch_has_fp8,
+    flydsl_fits,
     takes_what_is_handed,
 )
 

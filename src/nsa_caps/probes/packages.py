@@ -55,6 +55,7 @@ _WANTED: tuple[_Wanted, ...] = (
         ("include/deep_gemm",),
         names_version=False,
     ),
+    _Wanted("flydsl", ("__init__.py",), ("flydsl",), ("utils/smem_allocator.py",)),
 )
 # An engine without a version literal has it in its metadata.
 _ENGINES: tuple[_Wanted, ...] = tuple(
@@ -74,7 +75,7 @@ _BEGINNINGS = frozenset({EDITABLE[:2]}).union(
 
 
 def packages(host: Host) -> Mapping[str, Any]:
-    """Find torch, triton, aiter, deep_gemm, the engines, and the Triton that torch asks for."""
+    """Find torch, triton, aiter, deep_gemm, flydsl, the engines, and the Triton that torch asks for."""
     notes: list[Note] = []
     listing = _metadata_folders(host, notes)
     found: dict[str, Any] = {wanted.name: _find(host, wanted, listing, notes) for wanted in _WANTED}

@@ -55,7 +55,7 @@ _OWN_TIMEOUT = 15.0
 # The notes that are kept of one probe: whoever has more has one thing wrong many times.
 _MOST_NOTES = 100
 # Where the packages could not be looked for, they are not known, and not missing.
-_NO_PACKAGES = {name: Package(name, "unknown") for name in ("torch", "triton", "aiter", "deep_gemm")}
+_NO_PACKAGES = {name: Package(name, "unknown") for name in ("torch", "triton", "aiter", "deep_gemm", "flydsl")}
 
 
 def probe(

@@ -78,6 +78,7 @@ def write_aiter_tree(site: str | os.PathLike[str], source: AiterSource) -> Aiter
         "ops/triton/utils/core.py": _CORE,
         "utility/triton/triton_metadata_redirect.py": _REDIRECT,
         **_ragged(source),
+        **_flydsl(source),
     }
     if source.logits_preshuffle:
         files["ops/triton/gluon/pa_mqa_logits.py"] = _gluon_kernels(source)
@@ -203,15 +204,66 @@ def _ragged(source: AiterSource) -> dict[str, str]:
         files["ops/triton/fp8_mqa_logits.py"] = lines(
             f"def fp8_mqa_logits(Q, KV, kv_scales, weights, cu_starts, cu_ends{clean}): ..."
         )
-    if "flydsl_fp8_mqa_logits" in takes:
-        files["ops/flydsl/__init__.py"] = lines("def flydsl_fp8_mqa_logits(): ...")
     return files
+
+
+def _flydsl(source: AiterSource) -> dict[str, str]:
+    """The module that asks for the package flydsl, where this aiter asks."""
+    kernel, needs = "flydsl_fp8_mqa_logits", source.flydsl_needs or "none"
+    has_kernel = kernel in (source.takes or ())
+    if needs == "none" and not has_kernel and not source.imports_flydsl:
+        return {}
+    text = lines("from .utils import is_flydsl_available")
+    compared = _FLYDSL_NEEDS.get(needs[: -len(needs.lstrip("=>"))])
+    if compared is not None:
+        text += f"{compared[0] % needs.lstrip('=>')}if is_flydsl_available():\n{compared[1]}"
+    elif has_kernel:
+        text += "if is_flydsl_available():\n"
+    if has_kernel:
+        text += f"    from .kernels.fp8_mqa_logits import {kernel}\n"
+    looks = lines(
+        "import importlib.util",
+        "def is_flydsl_available() -> bool:",
+        '    return importlib.util.find_spec("flydsl") is not None',
+    )
+    return {"ops/flydsl/__init__.py": text, "ops/flydsl/utils.py": looks}
+
+
+_METADATA = """\
+    try:
+        installed_flydsl_version = version("flydsl")
+    except PackageNotFoundError as exc:
+        raise ImportError("flydsl has no metadata") from exc
+"""
+# By operator: what names the version, with its import, and what asks for it.
+_FLYDSL_NEEDS = {
+    ">=": (
+        'from packaging.version import Version\n_MIN_FLYDSL_VERSION = Version("%s")\n',
+        """\
+    import flydsl as _flydsl
+    installed_flydsl_version = getattr(_flydsl, "__version__", None)
+    if installed_flydsl_version is None:
+        raise ImportError("flydsl names no version")
+    _base_version = Version(installed_flydsl_version.split("+")[0])
+    if _base_version < _MIN_FLYDSL_VERSION:
+        raise ImportError(installed_flydsl_version)
+""",
+    ),
+    "===": (
+        'from importlib.metadata import PackageNotFoundError, version\n_REQUIRED_FLYDSL_VERSION = "%s"\n',
+        f"""\
+{_METADATA}    if installed_flydsl_version != _REQUIRED_FLYDSL_VERSION:
+        raise ImportError(installed_flydsl_version)
+""",
+    ),
+}
 
 
 def _attention(source: AiterSource) -> str:
     gluon = "from aiter.ops.triton.gluon.pa_decode_gluon import get_cdna_version"
     return lines(
         gluon if source.package_imports_gluon else None,
+        "from .flydsl.utils import is_flydsl_available" if source.imports_flydsl else None,
         "from ..jit.core import compile_ops",
         '@compile_ops("module_attention")',
         "def pa(): ...",

@@ -114,6 +114,7 @@ def _amd(arch: str, triton: str, generation: str) -> Capabilities:
         triton=Package("triton", "found", triton),
         aiter=Package("aiter", "found"),
         aiter_source=GENERATIONS[generation],
+        flydsl=Package("flydsl", "missing"),
     )
 
 

@@ -54,6 +54,7 @@ def machine(
     aiter_version: str | None = None,
     bundle: Sequence[AotKernel] = (),
     deep_gemm: str | None = None,
+    flydsl: str | None = None,
     environ: Mapping[str, str] | None = None,
     modules: Mapping[str, object] | None = None,
     engines: Mapping[str, str] | None = None,
@@ -80,6 +81,7 @@ def machine(
         deep_gemm: DeepGEMM's version, of which a whole one is laid out: kernels for sm_90, sm_100 and sm_120, an
             extension for torch's CUDA, and a toolkit whose nvcc is on the `PATH`, or below the `CUDA_HOME`, of the
             environment; an environment with a `PATH` that names no folder of CUDA has none. None: not installed.
+        flydsl: the version of flydsl, from which aiter builds some of its kernels; None: not installed.
         environ: the environment.
         modules: modules that are already imported, by name.
         engines: version by name of the engines that are installed.
@@ -100,6 +102,7 @@ def machine(
         aiter_version=aiter_version,
         bundle=bundle,
         deep_gemm=deep_gemm,
+        flydsl=flydsl,
         engines=engines,
     )
     loaded = lay_out_gpus(place / "root", archs, nvidia=platform == "cuda")
@@ -125,6 +128,7 @@ def lay_out_packages(
     aiter_version: str | None = None,
     bundle: Sequence[AotKernel] = (),
     deep_gemm: str | None = None,
+    flydsl: str | None = None,
     engines: Mapping[str, str] | None = None,
 ) -> str:
     """Lay out an import folder and return its path; the arguments are `machine`'s, nothing is installed unasked.
@@ -148,6 +152,10 @@ def lay_out_packages(
         _metadata(site, name, version)
     if deep_gemm is not None:
         _lay_out_deep_gemm(site, deep_gemm, _cuda_of(torch))
+    if flydsl is not None:
+        _write(site / "flydsl/__init__.py", f"__version__ = {flydsl!r}\n")
+        _write(site / "flydsl/utils/smem_allocator.py", "")
+        _metadata(site, "flydsl", flydsl)
     if aiter is not None:
         _lay_out_aiter(site, aiter, aiter_version)
     for name, version in (engines or {}).items():

@@ -35,7 +35,9 @@ MACHINES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "aiter_version": "0.1.15", "environ": _IMAGE,
         },
         "mi300x_rocm1000": {
-            "archs": ["gfx942"] * 8, "triton": "3.8.0+git4cff872c.rocm10.0.0", "aiter": "04907edc", "environ": _IMAGE,
+            "archs": ["gfx942"] * 8, "triton": "3.8.0+git4cff872c.rocm10.0.0", "aiter": "04907edc",
+            # As its setup.py pins it.
+            "flydsl": "0.3.1", "environ": _IMAGE,
         },
         "mi355x": {
             "archs": ["gfx950"] * 8, "triton": "3.7.0+amd.rocm7.2.0.git89002410", "aiter": "861b4c93",

@@ -40,7 +40,7 @@ __all__ = [
 
 # What every row of aiter rests on, and what it rests on where the switch decides; a row adds its own.
 _SHARED_FACTS = ("logits_preshuffle", "known_archs", "gate_triton", "gate_escape", "trimmed_by", "fp8_archs",
-    "wrapper", "launches_short", "imports", "takes", "unaccounted", "package_imports_gluon", "mfma",
+    "wrapper", "launches_short", "imports", "takes", "imports_flydsl", "unaccounted", "package_imports_gluon", "mfma",
     "mfma_3d")  # fmt: skip
 _SWITCH_FACTS = ("triton_comparison", "gluon_triton", "triton_gap", "aot_stops_jit", "aot_needs_gluon_triton",
     "arch_gate", "gluon_archs", "gfx1250_waves")  # fmt: skip

@@ -5,11 +5,13 @@ It comes late, at the first forward or at the first prefill beyond the top-k's 2
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
+from nsa_caps.policy.requirements.flydsl import flydsl_there
 from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:
@@ -48,6 +50,17 @@ def takes_what_is_handed(caps: Capabilities, _: Request) -> Reason | None:
             source=handed.source,
             changes=changes,
         )
+    return _without_flydsl(caps, caps.aiter_source, release, is_known=is_known)
+
+
+def _without_flydsl(caps: Capabilities, source: AiterSource, release: str, *, is_known: bool) -> Reason | None:
+    """Return why flydsl does not do for what the engine calls of aiter; None: it does, or nothing needs it."""
+    title = ENGINE_TABLE[caps.engine].title
+    for handed in ENGINE_TABLE[caps.engine].hands:
+        if handed.flydsl and _is_handed(handed, caps, release, []):
+            reason = flydsl_there(caps, source, f"flydsl, for the {handed.takes} that {title} {release} imports")
+            if reason is not None:
+                return reason if is_known else replace(reason, verdict="unknown")
     return None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nsa_caps.capabilities.aiter_digests import REFUSALS
-from nsa_caps.probes.aiter.modules import DECIDING, PACKAGE
+from nsa_caps.probes.aiter.modules import DECIDING, FLYDSL, PACKAGE
 from nsa_caps.probes.aiter.normal import digest, text_digest
 from nsa_caps.probes.python_source import SourceError, parse
 
@@ -46,6 +46,7 @@ class Chain:
 
     Attributes:
         modules: every module that is imported, with its file.
+        certain: those of them that no `try` passes over.
         missing: those that are not there, each with who imports it.
         refusals: file and line of statements that may refuse and that history has not had, with their digest; of a
             file that is not read: line 0, and why.
@@ -53,6 +54,7 @@ class Chain:
     """
 
     modules: dict[str, str] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
     missing: dict[str, str] = field(default_factory=dict)
     refusals: list[tuple[str, int, str]] = field(default_factory=list)
     gluon: bool = False
@@ -61,22 +63,21 @@ class Chain:
 def chain(files: PackageFiles, module: str) -> Chain:
     """Scan what an import of the package, and then of a module of it, runs."""
     found = Chain()
-    certain: set[str] = set()
-    _follow(files, found, certain, PACKAGE)
+    _follow(files, found, PACKAGE)
     found.gluon = GLUON in found.modules
-    _follow(files, found, certain, module)
+    _follow(files, found, module)
     return found
 
 
-def _follow(files: PackageFiles, found: Chain, certain: set[str], root: str) -> None:
+def _follow(files: PackageFiles, found: Chain, root: str) -> None:
     todo: list[tuple[str, str, bool]] = [(root, "", True)]
     while todo and len(found.modules) < _MOST_MODULES:
         name, importer, needed = todo.pop()
         # One that was looked at before as one that may fail is looked at again: what it imports is needed now, too.
-        if name in found.missing or (name in found.modules and (not needed or name in certain)):
+        if name in found.missing or (name in found.modules and (not needed or name in found.certain)):
             continue
         if needed:
-            certain.add(name)
+            found.certain.add(name)
         path = files.module(name)
         if path is None:
             if needed:
@@ -109,7 +110,7 @@ def _is_long(text: str) -> bool:
 def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str) -> Iterator[tuple[str, bool]]:
     package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
     # Modules that are executed tell of their own refusals.
-    judged = name not in DECIDING and name not in (PACKAGE, GLUON)
+    judged = name not in DECIDING and name not in (PACKAGE, GLUON, FLYDSL)
     end = 0
     left = _MOST_JUDGED
     functions: dict[str, str | None] = {}

@@ -192,5 +192,5 @@ _DECIDING_NAMES = frozenset({
     _INIT, "_version.py", "__pycache__", "jit", "ops", "utility", "utils", "triton", "gluon", "attention",
     "_triton_kernels", "_triton", "configs", "flydsl", "core.py", "build_targets.py", "chip_info.py", "attention.py",
     "cache.py", "dtypes.py", "pa_mqa_logits.py", "pa_decode_gluon.py", "fp8_mqa_logits.py", "device_info.py",
-    "arch_info.py", "triton_metadata_redirect.py", "triton_version.py",
+    "arch_info.py", "triton_metadata_redirect.py", "triton_version.py", "utils.py",
 })  # fmt: skip

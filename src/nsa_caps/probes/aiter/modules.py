@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from nsa_caps.probes.aiter.run import Run
     from nsa_caps.probes.aiter.segments import Segment, Told
 
-__all__ = ["DECIDING", "PACKAGE", "Files", "Modules", "bound_names"]
+__all__ = ["DECIDING", "FLYDSL", "PACKAGE", "Files", "Modules", "bound_names"]
 
 PACKAGE = "aiter"
 # A folder that aiter puts on the path: its modules are imported by their bare names.
 BARE = "aiter.jit.utils"
 BARE_NAMES = frozenset({"build_targets", "cpp_extension", "torch_guard"})
+FLYDSL = "aiter.ops.flydsl"
 # Read apart: each has a fact of its own.
 APART = frozenset({"aiter", "aiter.ops.triton.gluon"})
 _DECIDING = (

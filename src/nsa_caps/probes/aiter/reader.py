@@ -16,6 +16,7 @@ from nsa_caps.probes.aiter.calling import call_function
 from nsa_caps.probes.aiter.chain import Chain, chain
 from nsa_caps.probes.aiter.files import PackageFiles
 from nsa_caps.probes.aiter.fitting import fit
+from nsa_caps.probes.aiter.flydsl import flydsl_facts
 from nsa_caps.probes.aiter.imports import fp8_facts, gate_facts, trim_facts
 from nsa_caps.probes.aiter.kernels import body_digest
 from nsa_caps.probes.aiter.known import KERNELS as KERNEL_NAMES
@@ -88,6 +89,9 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
         facts.update(found)
         lines += _told(blamed)
     facts["takes"] = taken(files)
+    found, told = flydsl_facts(files, linked)
+    facts.update(found)
+    lines += told
     facts["imports"], told = _imports(files, linked)
     lines += told
     if facts["logits_preshuffle"] is not False:

@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.probes.aiter.calling import call_function
+from nsa_caps.probes.aiter.flydsl import flydsl_names
 from nsa_caps.probes.aiter.modules import PACKAGE, Modules
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
 from nsa_caps.probes.aiter.space import Space, text_of
@@ -34,7 +35,6 @@ _HANDED = {
     "fp8_mqa_logits": ("clean_logits",),
     "indexer_qk_rope_quant_and_cache": ("preshuffle", "compute_all_q_rope"),
 }
-_FLYDSL = f"{PACKAGE}.ops.flydsl"
 
 
 def cache_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
@@ -105,13 +105,7 @@ def taken(files: Any) -> tuple[str, ...] | None:
             found += _asked(files.segments(path) if path else [], name)
         except SourceError:
             return None
-    path = files.module(_FLYDSL)
-    text = files.text(path) if path else ""
-    if text is None:
-        return None
-    if "flydsl_fp8_mqa_logits" in text:
-        found.append("flydsl_fp8_mqa_logits")
-    return tuple(found)
+    return (*found, *flydsl_names(files))
 
 
 def _asked(parts: list[Segment], name: str) -> Iterator[str]:
