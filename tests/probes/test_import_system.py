@@ -231,12 +231,18 @@ sys.meta_path += [MesonpyMetaFinder(), ScikitBuildRedirectingFinder(), Redirecti
 
 
 @pytest.mark.parametrize(
-    "module", ["_distutils_hack.DistutilsMetaFinder", "_virtualenv._Finder", "a.six._SixMetaPathImporter"]
+    "module",
+    [
+        "_distutils_hack.DistutilsMetaFinder",
+        "_virtualenv._Finder",
+        "a.six._SixMetaPathImporter",
+        "_numba_cuda_redirector.NumbaCudaFinder",
+    ],
 )
 def test_finders_that_bring_other_names_are_passed_over(
     finders_of: Callable[[str], str], tmp_path: Path, module: str
 ) -> None:
-    """Nearly every environment has setuptools' finder or virtualenv's: neither makes a package unknown."""
+    """Nearly every environment has setuptools' finder or virtualenv's, many have numba-cuda's: none is in the way."""
     place, _, kind = module.rpartition(".")
     written(tmp_path / "a" / "__init__.py")
     (tmp_path / f"{place.replace('.', '/')}.py").write_text(f"class {kind}: pass\n")

@@ -31,7 +31,9 @@ _OWN = frozenset({
     "_frozen_importlib_external.WindowsRegistryFinder",
     "zipimport.zipimporter",
 })  # fmt: skip
-# Others that leave a package where Python's own finder has it, by the end of their name: copies of six are many.
+# Others that leave a package where the other finders have it, by the end of their name: copies of six are many.
+# Read in numba-cuda 0.30.4, newrelic 14.1, wandb 0.31, mlflow 3.17, comet_ml 3.58, ddtrace 4.16, jaxtyping 0.3.11 and
+# typeguard 4.6.1.
 _HARMLESS = (
     "_distutils_hack.DistutilsMetaFinder",  # setuptools: distutils and pip
     "_virtualenv._Finder",  # virtualenv and uv: distutils
@@ -39,7 +41,15 @@ _HARMLESS = (
     "six._SixMetaPathImporter",  # six.moves
     "importlib_metadata.MetadataPathFinder",  # metadata, and no module
     "_pytest.assertion.rewrite.AssertionRewritingHook",  # what Python's own has, rewritten
-    "wrapt.importer.ImportHookFinder",  # what the others have, watched
+    "_numba_cuda_redirector.NumbaCudaFinder",  # numba.cuda alone; in every interpreter that has numba-cuda
+    "wrapt.importer.ImportHookFinder",  # what the others have, watched, as the next five
+    "newrelic.api.import_hook.ImportHookFinder",
+    "wandb.sdk.lib.import_hooks.ImportHookFinder",
+    "mlflow.utils.import_hooks.ImportHookFinder",
+    "comet_ml.monkey_patching.CometModuleFinder",
+    "ddtrace.internal.module.ModuleWatchdog",
+    "jaxtyping._import_hook._JaxtypingFinder",  # what Python's own has, with its annotations checked
+    "typeguard._importhook.TypeguardFinder",  # likewise
     "._EditableNamespaceFinder._path_hook",  # setuptools: namespaces
     ".MesonpyMetaFinder._path_hook",  # meson-python: the entry of its build folder alone
 )
