@@ -7,10 +7,9 @@ figures gets the table and every survivor, by what was written and what the muta
 from __future__ import annotations
 
 import argparse
-import difflib
+import math
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,20 +18,17 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cosmic_ray.ast import ast_nodes, get_ast
-from cosmic_ray.mutating import mutate_code
-from cosmic_ray.plugins import get_operator, operator_names
+from mutants.making import line_changed, mutants_of
+from mutants.running import baseline, is_killed, warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- mutants -->\n", "<!-- end of mutants -->\n"
 # Per cent that must be killed where all mutants were tried.
 LEAST = 97.0
-# Of one mutant; the tests of a part take seconds.
-_SECONDS = 300
 
 
 class Part(NamedTuple):
@@ -40,7 +36,7 @@ class Part(NamedTuple):
 
     Attributes:
         modules: the modules, below `src/nsa_caps`; a folder stands for all of its own.
-        tests: what must fail, below `tests`.
+        tests: one of which must fail, below `tests`.
     """
 
     modules: tuple[str, ...]
@@ -64,71 +60,13 @@ PARTS: Mapping[str, Part] = {
     "serial": Part(("base/serial.py",), ("report/test_schemas.py", "agreement/test_handshake.py", "test_fuzz.py")),
     "reader": Part(
         ("probes/python_source.py", "probes/aiter"),
-        ("probes/test_python_source.py", "probes/test_aiter_source.py", "test_fuzz.py"),
+        (
+            "probes/test_python_source.py", "probes/test_aiter_source.py", "probes/test_aiter_evaluation.py",
+            "probes/test_aiter_hostile.py", "probes/test_aiter_files.py", "probes/test_aiter_releases.py",
+            "test_fuzz.py",
+        ),
     ),
 }  # fmt: skip
-# What cannot matter: annotations are not run, so that `X | None` may as well be `X + None`; four arithmetic operators
-# in place of one are enough; `is` and `==` mean the same of None, of truth values and of texts written in the source.
-_LEFT_OUT = re.compile(
-    r"core/(NoOp|ReplaceBinaryOperator_BitOr_.*"
-    r"|ReplaceBinaryOperator_.*_(Pow|RShift|LShift|BitOr|BitAnd|BitXor)"
-    r"|ReplaceComparisonOperator_(Is_Eq|IsNot_NotEq|Eq_Is|NotEq_IsNot))"
-)
-# A mutant of these lines changes only what is imported for annotations.
-_NO_MATTER = re.compile(r"if (not )?TYPE_CHECKING:|^from |^import ")
-
-
-class Mutant(NamedTuple):
-    """One change of one module.
-
-    Attributes:
-        module: below `src/nsa_caps`.
-        operator: cosmic-ray's name of the change.
-        occurrence: at which of the places where it can be made.
-    """
-
-    module: str
-    operator: str
-    occurrence: int
-
-    def text(self, source: str) -> str:
-        """Return the module's text with the change."""
-        return str(mutate_code(source, get_operator(self.operator)(), self.occurrence))
-
-
-def mutants_of(part: Part, sources: Path) -> Iterator[Mutant]:
-    """Yield all mutants of a part that may matter."""
-    for name in part.modules:
-        place = sources / name
-        for path in sorted(place.glob("*.py")) if place.is_dir() else [place]:
-            module, text = str(path.relative_to(sources)), path.read_text(encoding="utf-8")
-            nodes = list(ast_nodes(get_ast(text)))
-            for operator in operator_names():
-                kind = get_operator(operator)
-                if _LEFT_OUT.fullmatch(operator) or kind.arguments():
-                    continue
-                made = kind()
-                places = sum(len(list(made.mutation_positions(node))) for node in nodes)
-                yield from (Mutant(module, operator, occurrence) for occurrence in range(places))
-
-
-def lines_changed(before: str, after: str) -> tuple[str, str]:
-    """Return the first line that a mutant changed, as it was and as it is."""
-    lines = [line for line in difflib.ndiff(before.splitlines(), after.splitlines()) if line[:2] in ("- ", "+ ")]
-    old = next((line[2:].strip() for line in lines if line[0] == "-"), "")
-    return old, next((line[2:].strip() for line in lines if line[0] == "+"), "")
-
-
-def is_killed(copy: Path, part: Part) -> bool:
-    """Return whether a test of the part fails in a copy of the project."""
-    tests = [f"tests/{name}" for name in part.tests]
-    environ = {**os.environ, "PYTHONPATH": f"{copy / 'src'}:{copy}", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    try:
-        done = subprocess.run(command, cwd=copy, env=environ, capture_output=True, check=False, timeout=_SECONDS)
-    except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
 
 
 def main() -> int:
@@ -143,67 +81,111 @@ def main() -> int:
     unknown = sorted(set(options.parts) - set(PARTS))
     if unknown:
         arguments.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    rows, survivors = [], []
-    sums: Counter[str] = Counter()
+    rows: list[Figures] = []
+    survivors: list[str] = []
     with tempfile.TemporaryDirectory(prefix="nsa-caps-mutants-") as folder:
         copy = Path(folder) / "copy"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(copy)], check=True)
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=copy, check=True, capture_output=True, text=True
-        ).stdout.strip()
+        head = ["git", "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(head, cwd=copy, check=True, capture_output=True, text=True).stdout.strip()
+        warm_up(copy)
         for name in options.parts or PARTS:
-            part, sources = PARTS[name], copy / "src" / "nsa_caps"
-            if is_killed(copy, part):
+            figures = try_part(name, copy, options.sample, options.seed, options.minutes, survivors)
+            if figures is None:
                 print(f"{name}: a test fails without any mutant", file=sys.stderr)
                 return 1
-            found = list(mutants_of(part, sources))
-            count = len(found) if options.sample is None else min(options.sample, len(found))
-            # All of them too in this order, so that one that is cut off is a sample.
-            drawn = random.Random(options.seed).sample(found, count)  # noqa: S311 no secret
-            tried: Counter[bool] = Counter()
-            start = time.monotonic()
-            for mutant in drawn:
-                if options.minutes is not None and time.monotonic() - start > 60 * options.minutes:
-                    break
-                path = sources / mutant.module
-                before = path.read_text(encoding="utf-8")
-                after = mutant.text(before)
-                old, new = lines_changed(before, after)
-                if _NO_MATTER.search(old) or old == new:
-                    continue
-                path.write_text(after, encoding="utf-8")
-                killed = is_killed(copy, part)
-                path.write_text(before, encoding="utf-8")
-                tried[killed] += 1
-                if not killed:
-                    survivors.append(f"| `{mutant.module}` | `{_cell(old)}` | `{_cell(new)}` |")
-                print(f"{name}: {'killed' if killed else 'SURVIVED'} {mutant.module}: {new}", flush=True)
-            rows.append((name, len(found), tried[True] + tried[False], tried[True]))
-            sums.update(found=len(found), tried=sum(tried.values()), killed=tried[True])
-    rows.append(("all", sums["found"], sums["tried"], sums["killed"]))
-    asked = " ".join(["python -m mutants", *sys.argv[1:]])
-    text = report(asked, commit, rows, survivors)
+            rows.append(figures)
+        os.chdir(ROOT)
+    text = report(" ".join(["python -m mutants", *sys.argv[1:]]), commit, rows, survivors)
     print(text)
     if options.report:
         page = PAGE.read_text(encoding="utf-8")
-        head, rest = page.split(BEGIN)
-        PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
-    return int(options.sample is None and 100 * sums["killed"] < LEAST * sums["tried"])
+        before, rest = page.split(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    tried, killed = sum(row.tried for row in rows), sum(row.killed for row in rows)
+    return int(options.sample is None and 100 * killed < LEAST * tried)
 
 
-def report(asked: str, commit: str, rows: list[tuple[str, int, int, int]], survivors: list[str]) -> str:
+def try_part(
+    name: str, copy: Path, sample: int | None, seed: int, minutes: float | None, survivors: list[str]
+) -> Figures | None:
+    """Try the mutants of a part, and add those that survive; None: a test fails without any."""
+    part, sources = PARTS[name], copy / "src" / "nsa_caps"
+    base = baseline(copy, part.modules, part.tests)
+    if base is None:
+        return None
+    found = list(mutants_of(part.modules, sources))
+    # All of them too in this order, so that one that is cut off is a sample.
+    drawn = random.Random(seed).sample(found, len(found) if sample is None else min(sample, len(found)))  # noqa: S311 no secret
+    tried: Counter[bool] = Counter()
+    start = time.monotonic()
+    for count, mutant in enumerate(drawn, 1):
+        if minutes is not None and time.monotonic() - start > 60 * minutes:
+            break
+        path = sources / mutant.module
+        before, status = path.read_text(encoding="utf-8"), path.stat()
+        after = mutant.text(before)
+        changed = line_changed(before, after)
+        if not changed.matters:
+            continue
+        path.write_text(after, encoding="utf-8")
+        # Compiled code counts where time and size are those of the source: a mutant has a second of its own.
+        os.utime(path, (status.st_atime, status.st_mtime + count))
+        killed = is_killed(base, base.nearest(mutant.module, before, changed.number))
+        path.write_text(before, encoding="utf-8")
+        os.utime(path, (status.st_atime, status.st_mtime))
+        tried[killed] += 1
+        if not killed:
+            survivors.append(f"| `{mutant.module}` | `{_cell(changed.before)}` | `{_cell(changed.after)}` |")
+        print(f"{name}: {'killed' if killed else 'SURVIVED'} {mutant.module}: {changed.after}", flush=True)
+    return Figures(name, len(found), tried[True] + tried[False], tried[True])
+
+
+class Figures(NamedTuple):
+    """How the mutants of a part fared.
+
+    Attributes:
+        part: its name, or `all`.
+        found: how many mutants there are.
+        tried: how many were tried.
+        killed: how many of those a test failed for.
+    """
+
+    part: str
+    found: int
+    tried: int
+    killed: int
+
+    @property
+    def share(self) -> str:
+        """Per cent that were killed, and, of a sample, what that says of all with 95 % confidence (Wilson)."""
+        if not self.tried:
+            return "none tried"
+        share, z = self.killed / self.tried, 1.96
+        if self.tried == self.found:
+            return f"{100 * share:.1f} %"
+        middle = share + z * z / (2 * self.tried)
+        half = z * math.sqrt(share * (1 - share) / self.tried + z * z / (4 * self.tried**2))
+        low, high = ((middle + side) / (1 + z * z / self.tried) for side in (-half, half))
+        return f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def report(asked: str, commit: str, rows: list[Figures], survivors: list[str]) -> str:
     """Return the figures and the survivors as Markdown."""
     lines = [f"`{asked}`, of commit {commit}:", "", "| part | mutants | tried | killed | |", "|---|---|---|---|---|"]
-    for name, found, tried, killed in rows:
-        share = f"{100 * killed / tried:.1f} %" if tried else "none tried"
-        lines.append(f"| {name} | {found:,} | {tried:,} | {killed:,} | {share} |")
+    whole = Figures(
+        "all", sum(row.found for row in rows), sum(row.tried for row in rows), sum(row.killed for row in rows)
+    )
+    lines += [
+        f"| {row.part} | {row.found:,} | {row.tried:,} | {row.killed:,} | {row.share} |" for row in (*rows, whole)
+    ]
     if survivors:
         lines += ["", "Survivors:", "", "| module | line | mutant |", "|---|---|---|", *survivors]
     return "\n".join(lines) + "\n"
 
 
 def _cell(line: str) -> str:
-    return line.replace("|", "\\|")
+    return line.replace("|", "\\|") or " "
 
 
 if __name__ == "__main__":
