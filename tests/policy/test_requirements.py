@@ -180,7 +180,7 @@ def test_hiding_gpus_is_a_fix_where_one_arch_would_remain() -> None:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-@pytest.mark.parametrize("unread", ["no-nvidia-ml-py", "nvml", "cuda-order", "wsl", "vendor", None])
+@pytest.mark.parametrize("unread", ["no-nvidia-ml-py", "nvml", "cuda-order", "hip-and-torch", "wsl", "vendor", None])
 def test_gpus_that_are_not_known_can_be_made_known(platform: str, unread: str | None) -> None:
     """By what stood in the way, and none of it done already; or they are stated, as the vendor's tool tells them."""
     caps = capabilities(Machine(platform=platform, archs=None, triton="3.6.0", deep_gemm=True))
@@ -190,6 +190,7 @@ def test_gpus_that_are_not_known_can_be_made_known(platform: str, unread: str | 
     assert all(change.kind == "advice" for change in found)
     assert ("pip install nvidia-ml-py" in texts) == (unread == "no-nvidia-ml-py")
     assert ("CUDA_DEVICE_ORDER=PCI_BUS_ID" in texts) == (unread == "cuda-order")
+    assert ("unset HIP_VISIBLE_DEVICES" in texts) == (unread == "hip-and-torch")
     assert ("NSA_CAPS_ARCH=" in texts) == (platform in ("rocm", "cuda"))
 
 

@@ -103,8 +103,6 @@ def test_the_visible_device_variables(mixed: Host, environ: dict[str, str], arch
         ("1,7,0", ("gfx950",)),
         ("-1", ()),
         ("1,-1,0", ("gfx950",)),
-        # HIP passes over the repeat, and torch counts no GPU at all.
-        ("0,0,1", ()),
         ("none", ()),
         ("GPU-00000000000000ff", ()),
         ("1;0", ()),
@@ -123,8 +121,15 @@ def test_hiding_every_gpu_leaves_none(mixed: Host) -> None:
     assert asked(mixed, ROCR_VISIBLE_DEVICES="9")[:2] == ((), None)
 
 
-@pytest.mark.parametrize("variable", ["ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"])
-@pytest.mark.parametrize("blank", ["", "  "])
+@pytest.mark.parametrize(
+    ("variable", "blank"),
+    [
+        ("ROCR_VISIBLE_DEVICES", ""),
+        ("ROCR_VISIBLE_DEVICES", "  "),
+        ("HIP_VISIBLE_DEVICES", "  "),
+        ("CUDA_VISIBLE_DEVICES", "  "),
+    ],
+)
 def test_a_blank_variable_leaves_no_gpu(mixed: Host, variable: str, blank: str) -> None:
     """verl#6664: Ray blanks the variable of an actor without GPUs. It sees none, and what hides them is told."""
     found = devices(replace(mixed, environ={variable: blank}))
@@ -144,11 +149,34 @@ def test_the_variables_that_hide_are_the_fewest(mixed: Host) -> None:
     assert hidden.variables == tuple(masks)
 
 
-def test_more_entries_than_rocr_leaves_is_an_error_of_torch(mixed: Host) -> None:
-    """Torch raises RuntimeError where HIP's list is longer than ROCr's, so that no process of it sees a GPU."""
-    seen, _, notes = asked(mixed, ROCR_VISIBLE_DEVICES="0,1", HIP_VISIBLE_DEVICES="0,1,2")
-    assert seen == ()
-    assert any("RuntimeError" in note.text for note in notes)
+@pytest.mark.parametrize(
+    ("environ", "source", "words"),
+    [
+        # HIP takes an empty text for unset, and passes over a repeat.
+        ({"HIP_VISIBLE_DEVICES": ""}, "HIP_VISIBLE_DEVICES", "'' is no GPU to torch"),
+        ({"HIP_VISIBLE_DEVICES": "", "CUDA_VISIBLE_DEVICES": "1"}, "HIP_VISIBLE_DEVICES", "'' is no GPU to torch"),
+        ({"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES", "'' is no GPU to torch"),
+        ({"HIP_VISIBLE_DEVICES": "0,0,1"}, "HIP_VISIBLE_DEVICES", "'0,0,1' is no GPU to torch"),
+        (
+            {"ROCR_VISIBLE_DEVICES": "0,1", "HIP_VISIBLE_DEVICES": "0,1,2"},
+            "HIP_VISIBLE_DEVICES",
+            "has more entries than ROCR_VISIBLE_DEVICES: torch raises RuntimeError",
+        ),
+    ],
+)
+def test_where_hip_and_torch_disagree_the_gpus_are_not_known(
+    mixed: Host, environ: dict[str, str], source: str, words: str
+) -> None:
+    """Torch counts none, or raises, until HIP is used, and HIP's from then on: neither is the answer."""
+    found = devices(replace(mixed, environ=environ))
+    assert (found["devices"], found["devices_unread"]) == (None, "hip-and-torch")
+    assert [note.text for note in found["notes"] if note.source == source and words in note.text]
+
+
+def test_what_rocr_leaves_is_no_matter_of_torch(mixed: Host) -> None:
+    """Where ROCr's variable is set torch reads CUDA's no more, and an empty one of CUDA's is unset to HIP."""
+    seen, _, notes = asked(mixed, ROCR_VISIBLE_DEVICES="1", CUDA_VISIBLE_DEVICES="")
+    assert (seen, notes) == (("gfx950",), ())
 
 
 def test_no_driver_is_no_gpu() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import pickle
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -174,6 +176,33 @@ def test_every_capabilities_is_accepted(caps: Capabilities) -> None:
     """What the records write, the schema takes, and reading it back gives the same."""
     check(json.loads(caps.to_json()), "capabilities")
     assert Capabilities.from_json(caps.to_json()) == caps
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ((1, 2), r"snapshot.extras.x: holds \(1, 2\) of type tuple"),
+        ({"deep": [(1,)]}, r"snapshot.extras.x: holds \(1,\) of type tuple"),
+        ({1: 2}, r"snapshot.extras.x: holds the key 1\b"),
+        (b"x", "of type bytes"),
+        ({1, 2}, "of type set"),
+        (object(), "of type object"),
+        (math.nan, "finite numbers"),
+        pytest.param(10**5000, "bits", id="long"),
+    ],
+)
+def test_an_extra_that_would_be_read_back_as_another_is_not_written(extra: object, words: str) -> None:
+    """A tuple would come back as a list, the key 1 as a text: the error names the extra, and nothing is lost unseen."""
+    caps = Capabilities(extras={"x": extra})
+    for write in (caps.to_json, caps.to_dict, lambda: pickle.dumps(caps)):
+        with pytest.raises(SnapshotError, match=words):
+            write()
+
+
+def test_names_of_extras_are_texts() -> None:
+    """An extra of the name 1 would be read back under another one."""
+    with pytest.raises(SnapshotError, match=r"snapshot.extras: holds the key 1\b"):
+        Capabilities(extras={1: 2}).to_dict()  # type: ignore[dict-item]  # what is refused
 
 
 def places(document: Any, *path: Any) -> list[tuple[Any, ...]]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from nsa_caps.errors import NsaCapsError, printable
 
-__all__ = ["SnapshotError", "field_names", "from_plain", "is_record", "shortened", "to_plain"]
+__all__ = ["SnapshotError", "expect_json", "field_names", "from_plain", "is_record", "shortened", "to_plain"]
 
 
 class SnapshotError(NsaCapsError, ValueError):
@@ -107,7 +107,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     """Return `value` as the annotation `hint` has it."""
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
-        _expect_json(value, where)
+        expect_json(value, where)
         return value
     if origin in (Union, types.UnionType):
         return None if value is None else _union(args, value, where)
@@ -152,16 +152,28 @@ def _key(key: Any, where: str) -> str:
     return str(key)
 
 
-def _expect_json(value: Any, where: str, depth: int = 0) -> None:
-    """Refuse what `to_json` could not write, or not so that it is read back as the same."""
+def expect_json(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what JSON could not hold, or not so that it is read back as the same.
+
+    Raises:
+        SnapshotError: it is no JSON value, as a tuple or a key that is no text, or it is too long or too deep.
+    """
     if depth > _DEEPEST:
         raise SnapshotError(f"{where}: is nested deeper than {_DEEPEST} levels")
     if isinstance(value, float) and not math.isfinite(value):
         raise SnapshotError(f"{where}: holds {value}, and JSON has finite numbers only")
     if isinstance(value, int) and value.bit_length() > _LONGEST:
         raise SnapshotError(f"{where}: holds a number of more than {_LONGEST} bits")
-    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        _expect_json(item, where, depth + 1)
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise SnapshotError(f"{where}: holds the key {shortened(key)}, and keys in JSON are texts")
+            expect_json(item, where, depth + 1)
+    elif isinstance(value, list):
+        for item in value:
+            expect_json(item, where, depth + 1)
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise SnapshotError(f"{where}: holds {shortened(value)} of type {type(value).__name__}, needs a JSON value")
 
 
 def shortened(value: Any) -> str:

@@ -13,12 +13,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from nsa_caps.archs import dialect_of
-from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
+from nsa_caps.base.serial import SnapshotError, expect_json, field_names, from_plain, to_plain
 from nsa_caps.capabilities.aiter_source import AiterSource
 from nsa_caps.capabilities.cuda import CudaToolkit, DeepGemmFiles, Ptxas  # noqa: TC001 resolved at run time
 from nsa_caps.capabilities.devices import Device, Hidden
 from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.kept import KeptVerdict  # noqa: TC001 as above
+from nsa_caps.errors import printable
 
 if TYPE_CHECKING:
     from nsa_caps.archs import Dialect
@@ -182,7 +183,7 @@ class Capabilities:
     build: str | None = None
     devices: tuple[Device, ...] | None = None
     hidden: Hidden | None = None
-    devices_unread: Literal["no-nvidia-ml-py", "nvml", "cuda-order", "wsl", "vendor"] | None = None
+    devices_unread: Literal["no-nvidia-ml-py", "nvml", "cuda-order", "hip-and-torch", "wsl", "vendor"] | None = None
     rocminfo_arch: str | None = None
     torch: Package = field(default_factory=lambda: _no_packages("torch"))
     triton: Package = field(default_factory=lambda: _no_packages("triton"))
@@ -243,7 +244,14 @@ class Capabilities:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return this as plain JSON values, by `schemas/capabilities.json`."""
+        """Return this as plain JSON values, by `schemas/capabilities.json`.
+
+        Raises:
+            SnapshotError: an extra is no JSON value, as a tuple is none: it would be read back as another.
+        """
+        expect_json(dict.fromkeys(self.extras), "snapshot.extras")
+        for name, extra in self.extras.items():
+            expect_json(extra, f"snapshot.extras.{printable(name):.60}")
         plain: dict[str, Any] = to_plain(self)
         return plain
 

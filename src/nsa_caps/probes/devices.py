@@ -89,7 +89,11 @@ def _amd(host: Host, listed: list[Gpu], notes: list[Note]) -> dict[str, Any]:
         hidden = Hidden(devices=_numbered(listed), path=path, present=present, group=group, gid=gid)
         return {"devices": (), "hidden": hidden}
     by_rocr, seen = _amd_visible(gpus, host.environ, notes)
-    found: dict[str, Any] = {"devices": _numbered(seen), "rocminfo_arch": by_rocr[0].arch if by_rocr else None}
+    found: dict[str, Any] = {"rocminfo_arch": by_rocr[0].arch if by_rocr else None}
+    if seen and _torch_disagrees(host.environ, notes):
+        found |= {"devices": None, "devices_unread": "hip-and-torch"}
+    else:
+        found["devices"] = _numbered(seen)
     if not seen:
         found["hidden"] = _hidden_by_variables(gpus, host.environ)
     if all(gpu.arch in ARCHS and ARCHS[gpu.arch].vendor == "hygon" for gpu in listed):
@@ -109,16 +113,24 @@ def _amd_visible(
     seen = by_rocr
     if environ.get(variable):
         seen = _picked(by_rocr, hip_list(environ[variable], _uuids(by_rocr)), variable, notes)
-    # torch.cuda.device_count() reads the same variables, by a grammar of its own, and engines go by it.
+    return by_rocr, seen
+
+
+def _torch_disagrees(environ: Mapping[str, str], notes: list[Note]) -> bool:
+    """Return whether torch counts no GPU where HIP shows some.
+
+    `torch.cuda.device_count()` reads the same variables, by a grammar of its own, until HIP is initialised, and HIP's
+    count from then on: whether an engine finds a GPU depends on when it asks.
+    """
+    if _ROCR in environ and environ.get(_HIP, "").count(",") > environ[_ROCR].count(","):
+        notes.append(Note("devices", _HIP, f"has more entries than {_ROCR}: torch raises RuntimeError"))
+        return True
     counted = _HIP if _HIP in environ else _CUDA if _ROCR not in environ else None
     text = environ.get(counted) if counted else None
-    if seen and text is not None and not torch_list(text):
-        notes.append(Note("devices", str(counted), f"{text!r} is no GPU to torch, though HIP would show some"))
-        seen = ()
-    if seen and _ROCR in environ and environ.get(_HIP, "").count(",") > environ[_ROCR].count(","):
-        notes.append(Note("devices", _HIP, f"has more entries than {_ROCR}: torch raises RuntimeError"))
-        seen = ()
-    return by_rocr, seen
+    if text is None or torch_list(text):
+        return False
+    notes.append(Note("devices", str(counted), f"{text!r} is no GPU to torch until HIP is used, and HIP shows some"))
+    return True
 
 
 def _hidden_by_variables(gpus: Sequence[Gpu], environ: Mapping[str, str]) -> Hidden:

@@ -37,6 +37,7 @@ _READABLE = {
     "no-nvidia-ml-py": "pip install nvidia-ml-py",
     "nvml": "let NVML answer: docker run --gpus all in a container, and libnvidia-ml.so.1 on the library path",
     "cuda-order": "export CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPUs by UUID (nvidia-smi -L)",
+    "hip-and-torch": "unset HIP_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES, or name each GPU once; -1 hides all from both",
 }
 # What prints the arch, by platform, for those who state it.
 _PRINTED = {
