@@ -192,10 +192,12 @@ class Scorer:
         *,
         fmt: PageFormat,
         out: Tensor | None,
+        clean: bool,
     ) -> Tensor:
         """Score."""
-        found = reference_logits.logits(
-            q, cache, weights, context_lens, self.table(page_table), max_model_len, fmt=self.fmt(fmt), out=out
+        options = {"fmt": self.fmt(fmt), "out": out, "clean": clean}
+        found: Tensor = reference_logits.logits(
+            q, cache, weights, context_lens, self.table(page_table), max_model_len, **options
         )
         self.scores(found, q.shape[1])
         return found

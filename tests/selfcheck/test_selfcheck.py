@@ -325,12 +325,26 @@ def test_logits_get_the_rows_options_and_heads() -> None:
     seen = []
 
     def logits(q: Tensor, *arguments: Any, chunk: int, **options: Any) -> Tensor:
-        seen.append((tuple(q.shape[1:3]), chunk, options["out"] is None))
+        seen.append((tuple(q.shape[1:3]), chunk, options["out"] is None, options["clean"]))
         return reference_logits.logits(q, *arguments, **options)
 
     kernels = replace(planted(logits=logits), logits_options={"chunk": 5})
     assert self_check(kernels, FLAT, "cpu", heads=32).verdict == "proven"
-    assert seen == [((1, 32), 5, True), ((2, 32), 5, False)]
+    assert seen == [((1, 32), 5, True, True), ((2, 32), 5, False, False)]
+
+
+@pytest.mark.parametrize(("added", "verdict"), [(0.0, "proven"), (1e6, "wrong")])
+def test_scores_that_are_wrong_without_clean_alone_are_found(added: float, verdict: str) -> None:
+    """Engines ask without it, and kernels have a way of their own for it; what no query sees may be anything."""
+
+    def logits(*arguments: Any, clean: bool, **options: Any) -> Tensor:
+        scores = reference_logits.logits(*arguments, clean=clean, **options)
+        if not clean:
+            scores[~scores.isfinite()] = 7.0
+            scores[0, 4000] += added
+        return scores
+
+    assert self_check(planted(logits=logits), FLAT, "cpu").verdict == verdict
 
 
 def no_kernel(*_: Any, **__: Any) -> None:

@@ -64,8 +64,13 @@ class Question:
         """Return the right scores, float32 `[batch * next_n, max_model_len]`."""
         return self._score(self.batch.fmt, self.batch.seen_table())
 
-    def mismatch(self, step: str, expected: Tensor, found: Tensor) -> Mismatch | None:
-        """Return where a row's scores differ first; none means that its top 2,048 are right, too, up to ties."""
+    def mismatch(self, step: str, expected: Tensor, found: Tensor, *, clean: bool) -> Mismatch | None:
+        """Return where a row's scores differ first; without `clean` those that no query sees may be anything.
+
+        None means that its top 2,048 are right, too, up to ties.
+        """
+        if not clean:
+            found = torch.where(expected.isfinite(), found, expected)
         wrong = _differing(expected, found)
         if not wrong.any():
             return None

@@ -233,14 +233,14 @@ class Trial:
         cache = batch.cache(batch.blank if own_store else right)
         if own_store:
             self._call(step, "store", cache, batch.slots, keys.view(fp8_dtype(self.fmt)), scales)
-        for next_n in (1, 2):
+        for next_n, clean in ((1, True), (2, False)):
             question = Question.ask(batch, right, self.heads, next_n, self.generator)
             expected = question.expected()
             # Engines use the row's own output and one of theirs.
-            out = None if next_n == 1 else torch.full_like(expected, torch.nan)
+            out = None if clean else torch.full_like(expected, torch.nan)
             arguments = question.arguments(cache)
-            found = self._call(step, "logits", *arguments, out=out, **self.kernels.logits_options)
-            mismatch = question.mismatch(step, expected, found)
+            found = self._call(step, "logits", *arguments, out=out, clean=clean, **self.kernels.logits_options)
+            mismatch = question.mismatch(step, expected, found, clean=clean)
             if mismatch is not None:
                 return mismatch
         return None

@@ -91,6 +91,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("logits-wrong-at-times", "wrong", "logits", _OTHER),
     Fault("right-below-2048", "wrong", "logits", _OTHER),
     Fault("right-at-next-n-1", "wrong", "logits", _OTHER),
+    Fault("wrong-without-clean", "wrong", "logits", _OTHER),
     Fault("no-minus-infinity", "wrong", "logits", _OTHER),
     Fault("nan-scores", "wrong", "logits", _OTHER),
     Fault("writes-whole-pages", "wrong", "logits", _OTHER),

@@ -215,6 +215,7 @@ def logits(
     *,
     fmt: PageFormat,
     out: Tensor | None = None,
+    clean: bool = True,
 ) -> Tensor:
     """Score, with the fault."""
     _before("logits")
@@ -225,8 +226,12 @@ def logits(
     elif _FAULT == "half-of-the-heads":
         weights = weights.clone()
         weights[:, weights.shape[1] // 2 :] = 0
-    scores = reference_logits.logits(q, cache, weights, context_lens, page_table, max_model_len, fmt=fmt, out=out)
+    scores = reference_logits.logits(
+        q, cache, weights, context_lens, page_table, max_model_len, fmt=fmt, out=out, clean=clean
+    )
     _spoil_scores(scores, q.shape[1])
+    if _FAULT == "wrong-without-clean" and not clean:
+        scores[0, 4000] = 0
     return scores
 
 
