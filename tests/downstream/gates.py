@@ -94,15 +94,30 @@ def vllm_supports(wheel: Wheel) -> Callable[[Platform, int], bool]:
         ["DeepseekV32IndexerBackend.get_supported_kernel_block_sizes"],
         {"MultipleOf": multiple, "current_platform": SimpleNamespace(is_rocm=lambda: platform_now.name == "rocm")},
     )["get_supported_kernel_block_sizes"]
-    supported = take(wheel.source("vllm.v1.worker.utils"), ["_block_size_is_supported"], {"MultipleOf": multiple})[
-        "_block_size_is_supported"
-    ]
+    supported = _block_size_test(wheel, multiple)
     backend = SimpleNamespace(get_supported_kernel_block_sizes=sizes)
 
     @functools.cache
     def says(platform: Platform, block_size: int) -> bool:
         platform_now.name = platform
-        answer: bool = supported([backend], block_size, [None])
-        return answer
+        return supported(backend, block_size)
 
     return says
+
+
+def _block_size_test(wheel: Wheel, multiple: type) -> Callable[[Any, int], bool]:
+    source, name = wheel.source("vllm.v1.worker.utils"), "_block_size_is_supported"
+    if f"\ndef {name}(" in source:
+        test = take(source, [name], {"MultipleOf": multiple})[name]
+        return lambda backend, size: test([backend], size, [None])
+    # 0.30.0 has it within the function that picks a size, which refuses where no backend takes one.
+    pick = take(source, ["select_common_block_size"], {"MultipleOf": multiple})["select_common_block_size"]
+
+    def picks(backend: Any, size: int) -> bool:
+        try:
+            answer: bool = pick(size, [backend]) == size
+        except ValueError:
+            return False
+        return answer
+
+    return picks

@@ -386,6 +386,8 @@ def replay(driver: Driver) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Drive the real indexers of SGLang's wheels on this machine's NVIDIA GPU, as if it had no DeepGEMM."""
+    import triton  # noqa: F401, PLC0415 as the engine does first: only that tells which it is where others have a finder
+
     import nsa_caps  # noqa: PLC0415 the command's alone
     from nsa_caps.engines import sglang  # noqa: PLC0415 likewise
 

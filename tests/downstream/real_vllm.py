@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ from tests.downstream.toy import (
 from tests.downstream.wheels import Sandbox, Wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 INDEXER = "vllm.model_executor.layers.sparse_attn_indexer"
 BACKEND = "vllm.v1.attention.backends.mla.indexer"
@@ -173,6 +174,12 @@ class Driver:
 
     def step(self, new: Sequence[int], *, decode: bool) -> None:
         """Append tokens to each request, run the real forward, and hold what was chosen against the oracle."""
+        forward, asked = self.prepare(new, decode=decode)
+        forward()
+        self.check(asked)
+
+    def prepare(self, new: Sequence[int], *, decode: bool) -> tuple[Callable[[], object], list[tuple[int, int]]]:
+        """Append tokens to each request, and return the real forward over them, and request and position of each."""
         for request, count in zip(self.requests, new, strict=True):
             request.grow(count, self.device)
             while len(request.pages) * self.page_size < len(request):
@@ -195,7 +202,10 @@ class Driver:
         context = SimpleNamespace(attn_metadata={PREFIX: told}, cudagraph_runtime_mode="none")
         vars(self._module)["get_forward_context"] = lambda: context
         forward = self.layer.forward_hip if self._hip else self.layer.forward_cuda
-        forward(hidden, q8.to(self.dtype), keys, gate.float())
+        return partial(forward, hidden, q8.to(self.dtype), keys, gate.float()), asked
+
+    def check(self, asked: Sequence[tuple[int, int]]) -> None:
+        """Hold what was chosen against the oracle, query by query."""
         for row, (index, query) in zip(self.chosen, asked, strict=False):
             scores = self.weights.scores(self.requests[index], query, self.dtype, powers_of_two=True, rotate=False)
             check_chosen(row, scores, TOPK)
@@ -239,8 +249,31 @@ def drive(driver: Driver) -> None:
     driver.step((2, 2, 2), decode=True)
 
 
+def replay(driver: Driver) -> None:
+    """Capture one decode in a CUDA graph and replay it: it must choose what it chose outside."""
+    forward, asked = driver.prepare((1, 1, 1), decode=True)
+    forward()
+    driver.check(asked)
+    eager = driver.chosen[: len(asked)].clone()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types for it
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            forward()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        forward()
+    driver.chosen.fill_(-7)
+    graph.replay()
+    torch.cuda.synchronize()
+    driver.check(asked)
+    assert torch.equal(driver.chosen[: len(asked)].sort().values, eager.sort().values)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Drive the real sparse indexers of vLLM's wheels on this machine's NVIDIA GPU, as if it had no DeepGEMM."""
+    import triton  # noqa: F401, PLC0415 as the engine does first: only that tells which it is where others have a finder
+
     import nsa_caps  # noqa: PLC0415 the command's alone
     from nsa_caps.engines import vllm  # noqa: PLC0415 likewise
 
@@ -258,10 +291,12 @@ def main(arguments: Sequence[str]) -> int:
                 box.load(INDEXER)
                 box.load(BACKEND)
                 replaced = vllm.install(layout, modules=box.modules)
-                drive(Driver(box, 64, heads=heads, device=torch.device("cuda", 0), fnuz=False, hip=False))
+                driver = Driver(box, 64, heads=heads, device=torch.device("cuda", 0), fnuz=False, hip=False)
+                drive(driver)
+                replay(driver)
                 vllm.uninstall()
-            print(wheel, f"{heads} heads: prefill, chunked prefill, decode and MTP choose as the oracle",  # noqa: T201
-                f"({len(replaced)} names replaced)", flush=True)  # fmt: skip
+            told = "prefill, chunked prefill, decode, MTP and a CUDA graph choose as the oracle"
+            print(wheel, f"{heads} heads: {told} ({len(replaced)} names replaced)", flush=True)  # noqa: T201
     return 0
 
 

@@ -38,5 +38,6 @@ def test_both_answers_and_every_class_are_met(counts: dict[str, Count]) -> None:
 
 
 def test_the_table_in_the_docs_is_what_is_found(counts: dict[str, Count]) -> None:
-    """Written by `python -m tests.downstream.table DIR`, with the same wheels."""
-    assert table.PAGE.read_text(encoding="utf-8") == table.text(counts)
+    """Written by `python -m tests.downstream.table DIR`; wheels of other releases may lie beside those that it has."""
+    assert set(table.WHEELS) <= set(counts), "a wheel of the table is missing"
+    assert table.PAGE.read_text(encoding="utf-8") == table.text({name: counts[name] for name in table.WHEELS})
