@@ -195,9 +195,9 @@ class Scorer:
         clean: bool,
     ) -> Tensor:
         """Score."""
-        options = {"fmt": self.fmt(fmt), "out": out, "clean": clean}
-        found: Tensor = reference_logits.logits(
-            q, cache, weights, context_lens, self.table(page_table), max_model_len, **options
+        fmt, table = self.fmt(fmt), self.table(page_table)
+        found = reference_logits.logits(
+            q, cache, weights, context_lens, table, max_model_len, fmt=fmt, out=out, clean=clean
         )
         self.scores(found, q.shape[1])
         return found
