@@ -140,6 +140,13 @@ def test_asking_touches_nothing(tmp_path: Path, poisoned: Path, body: str) -> No
     assert seen.written == []
 
 
+@pytest.mark.parametrize("body", [ASK, COMMAND], ids=["probe and decide", "nsa-caps --json"])
+def test_asking_imports_nothing_of_a_dry_run(tmp_path: Path, poisoned: Path, body: str) -> None:
+    """What executes aiter's code is not even loaded where nobody asks for it."""
+    seen = watch(tmp_path, body, site=poisoned)
+    assert not [name for name in seen.imported if name.startswith("nsa_caps.probes.dry_run")]
+
+
 def test_probing_and_deciding_print_nothing(tmp_path: Path, poisoned: Path) -> None:
     """A library that is asked at start-up keeps quiet."""
     seen = watch(tmp_path, ASK, site=poisoned)
@@ -251,8 +258,8 @@ def test_an_import_that_leads_up_is_found_wherever_it_stands(tmp_path: Path, tex
         floors(arrows(found, packages=True))
 
 
-# Imported late as they cost an engine's start-up: heavy packages, and what needs one at its top.
-LATE = {"torch", "triton", "rich", "importlib_metadata", "numpy", "pynvml"}
+# Imported late as they cost an engine's start-up: heavy packages, what needs one at its top, and what starts a process.
+LATE = {"torch", "triton", "rich", "importlib_metadata", "numpy", "pynvml", "subprocess"}
 
 
 def late_imports() -> Iterator[tuple[str, str]]:

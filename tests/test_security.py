@@ -132,7 +132,7 @@ COMMANDS = (
 def test_every_command_is_looked_at() -> None:
     """A new command belongs into the list above, unless it runs kernels, lays out machines or prints a script."""
     known = {line.split()[2] for line in public_api.surface() if line.startswith("$ nsa-caps ")}
-    assert known - {"selfcheck", "prove", "bench", "tour", "completion"} == {
+    assert known - {"selfcheck", "prove", "bench", "dry-run", "tour", "completion"} == {
         each[0] for each in COMMANDS if each[0] != "--json"
     }
 
@@ -156,6 +156,19 @@ def test_only_the_file_that_was_named_is_written(folder: Path, command: list[str
     named = folder / "named"
     assert run(folder, *command, str(named)).seen == [("write", str(named))]
     assert named.read_text()[:2] in ("<s", "<!", "{\n")
+
+
+def test_a_dry_run_starts_one_process_and_writes_one_file(folder: Path) -> None:
+    """`nsa-caps dry-run` starts this Python once, and keeps what it came to in the folder that is named, no more."""
+    proofs = folder / "proofs"
+    (folder / "site/nsa_caps_testing_excerpts.txt").unlink()
+    done = run(folder, "dry-run", environ={"NSA_CAPS_PROOFS": str(proofs)})
+    assert [what for kind, what in done.seen if kind == "process"].count("subprocess.Popen") == 1
+    assert {kind for kind, _ in done.seen} <= {"process", "write", "change"}
+    assert [path for kind, path in done.seen if kind == "write" and str(proofs) in path]
+    assert len([path for path in proofs.rglob("*") if path.is_file()]) == 1
+    # What aiter's own modules do when they are executed stays in that process.
+    assert not (folder / "executed").exists()
 
 
 @pytest.mark.parametrize("command", [["tour"], ["--machine", "mi300x_rocm720"]], ids=" ".join)

@@ -125,8 +125,8 @@ def _compare(options: SimpleNamespace) -> Answer:
     from nsa_caps.agreement.document import compare_document  # noqa: PLC0415 as above
     from nsa_caps.agreement.fleet import compare, fleet_lines, read_machines  # noqa: PLC0415 as above
 
-    if options.source is not None or options.python is not None:
-        raise UsageError("compare takes its machines as arguments or on stdin, not by --from or --python")
+    if options.source is not None or options.python is not None or options.dry_run:
+        raise UsageError("compare takes its machines as arguments or on stdin, not by --from, --python or --dry-run")
     if not options.machines and not options.named:
         raise UsageError("compare needs its machines: files, folders, or - for what comes on stdin")
     machines: Iterable[tuple[str, Any]] = chain(read_machines(options.machines, sys.stdin), _named_machines(options))
@@ -193,6 +193,16 @@ def _selfcheck(question: Question) -> Answer:
     return Answer(code, (((line, ""),) for line in lines or ["no row to check: each is refused"]), question.caps)
 
 
+def _dry_run(question: Question) -> Answer:
+    from nsa_caps.report.dry_run import dry_run_document, dry_run_lines, left_unknown  # noqa: PLC0415 this command's alone
+
+    told = question.caps.extras["dry_run"]
+    code = NO if left_unknown(question.caps) or told["differs"] else YES
+    if question.options.json:
+        return Answer(code, dry_run_document(question.caps, answer=code == YES), question.caps)
+    return Answer(code, dry_run_lines(question.caps, answer=code == YES), question.caps)
+
+
 COMMANDS: Mapping[str, Callable[[Question], Answer]] = {
     "report": _report,
     "tour": _tour,
@@ -203,6 +213,7 @@ COMMANDS: Mapping[str, Callable[[Question], Answer]] = {
     "matrix": _matrix,
     "selfcheck": _selfcheck,
     "prove": prove,
+    "dry-run": _dry_run,
     "bench": bench,
 }
 """The commands about one machine, by name."""

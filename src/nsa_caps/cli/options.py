@@ -24,6 +24,7 @@ DEFAULTS = {
     "source": None,
     "named": [],
     "python": None,
+    "dry_run": False,
     "color": "auto",
     "heads": None,
     "page_size": None,

@@ -38,6 +38,7 @@ _COMMANDS = {
     "compare": "do these machines share a layout? If not, who differs, and by what",
     "selfcheck": "write, read back and compare on this machine's device; exit 0 if every row checked is proven",
     "prove": "run the best row on this machine's device, in a process of its own; exit 0 if it is proven",
+    "dry-run": "execute aiter's own gates without a GPU or torch; exit 0 if all that they decide is known",
     "bench": "time every row that runs on this machine, each proven first: what does a fallback cost here?",
     "schema": "the JSON Schema that --json follows",
     "completion": "what makes a shell complete these commands",
@@ -128,6 +129,7 @@ def _common(shared: dict[str, Any]) -> _Parser:
     add("--from", dest="source", metavar="FILE", help="ask the machine of this snapshot; - reads stdin")
     add("--machine", action="append", dest="named", metavar="NAME", help="ask a known machine, such as mi300x_rocm700")
     add("--python", metavar="PATH", help="ask another Python of this machine: a path, a name, an environment's folder")
+    add("--dry-run", action="store_true", help="also execute aiter's own gates, as nsa-caps dry-run does")
     add("--json", action="store_true", help="print JSON; its schema: nsa-caps schema")
     add("--output", metavar="FILE", help="write the answer into this file, not to stdout")
     add("--redact", action="store_true", help="leave out user and host names, home folders and GPUs' serial numbers")

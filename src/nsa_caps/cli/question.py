@@ -124,6 +124,9 @@ def _capabilities(options: SimpleNamespace, host: Host | None) -> Capabilities:
     given = [option for option, value in named.items() if value]
     if len(given) > 1 or len(options.named) > 1:
         raise UsageError(f"one machine at a time: {' and '.join(given)} name several")
+    dry_run: bool | str = options.dry_run or options.command == "dry-run"
+    if dry_run and (options.source is not None or options.named):
+        raise UsageError("a dry run executes the sources of this machine: not with --from or --machine")
     engine = options.engine
     if options.source is not None:
         caps = _snapshot(options.source)
@@ -136,10 +139,11 @@ def _capabilities(options: SimpleNamespace, host: Host | None) -> Capabilities:
         from nsa_caps.probes.other_python import host_of_python  # noqa: PLC0415 likewise
 
         host, system = host_of_python(options.python)
-        return with_system(probe(host, engine=engine), with_files(system, host))
+        found = probe(host, engine=engine, dry_run=(system.python or True) if dry_run else False)
+        return with_system(found, with_files(system, host))
     if host is not None:
-        return probe(host, engine=engine)
-    return _this_machine(Host.current(), engine)
+        return probe(host, engine=engine, dry_run=dry_run)
+    return _this_machine(Host.current(), engine, dry_run=dry_run)
 
 
 def _snapshot(path: str) -> Capabilities:
@@ -162,9 +166,9 @@ def private_names() -> dict[str, str]:
     return {name: word for name, word in names.items() if len(name) > 3}
 
 
-def _this_machine(host: Host, engine: str | None) -> Capabilities:
+def _this_machine(host: Host, engine: str | None, *, dry_run: bool | str) -> Capabilities:
     """Return this machine; where this Python has no torch, with a note that names one that has."""
-    caps = with_system(probe(host, engine=engine), with_files(this_python(), host))
+    caps = with_system(probe(host, engine=engine, dry_run=dry_run), with_files(this_python(), host))
     elsewhere = next(pythons_with_torch(host), None) if caps.torch.state == "missing" else None
     if elsewhere is None:
         return caps

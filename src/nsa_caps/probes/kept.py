@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nsa_caps.probes.host import Host
 
 __all__ = ["FILE_VERSION", "KeptFile", "PackageFiles", "bound_variables", "digest_of", "files_changed", "kept",
-    "kept_folder", "read_kept", "stamps_of"]  # fmt: skip
+    "kept_folder", "own_document", "read_kept", "stamps_of"]  # fmt: skip
 
 FILE_VERSION = 1
 FOLDER_VARIABLE = "NSA_CAPS_PROOFS"
@@ -112,14 +112,23 @@ def read_kept(host: Host, notes: list[Note]) -> Iterator[tuple[str, KeptFile]]:
 
 
 def _read(host: Host, path: str) -> KeptFile:
+    return from_plain(KeptFile, own_document(host, path), "verdict", version=FILE_VERSION)
+
+
+def own_document(host: Host, path: str) -> Any:
+    """Return the JSON document of a file that nobody but its owner and root may have written.
+
+    Raises:
+        UnreadableError: others may have, or it cannot be read.
+        SnapshotError: it is no JSON.
+    """
     if os.path.islink(path):
         raise UnreadableError(path, "a link, and a kept verdict is a file")
     host.kept_from_others(path)
     try:
-        document = json.loads(host.read_text(path) or "")
+        return json.loads(host.read_text(path) or "")
     except (ValueError, RecursionError) as error:
         raise SnapshotError(f"no JSON: {error}") from error
-    return from_plain(KeptFile, document, "verdict", version=FILE_VERSION)
 
 
 def bound_variables(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ def probe(
     probes: Iterable[Probe] | None = None,
     plugins: bool | None = None,
     timeout: float | None = None,
+    dry_run: bool | str = False,
 ) -> Capabilities:
     """Return what is known of a machine, in milliseconds, importing neither torch, triton nor aiter.
 
@@ -76,6 +77,8 @@ def probe(
         plugins: also run those of the entry-point group `nsa_caps.probes`; None: as `NSA_CAPS_PLUGINS` says.
         timeout: seconds that third parties' probes, and their imports, are waited for, all of them together; None: 5.
             They run in threads of their own; one that does not end is left behind: nothing can end it.
+        dry_run: also execute aiter's own gates, in a process of this Python, or of the one that is named, without a
+            GPU, torch or Triton: it settles what the reading leaves unknown. That runs aiter's code.
 
     Never raises on a broken machine: what could not be read is unknown and leaves a note, and so does a probe that
     fails. Where this process has no descriptor or no memory left, nothing is known but the variables. What the
@@ -95,6 +98,8 @@ def probe(
     meant, resolved, switch_notes = _resolve(found.parts, engine)
     for each in _OF_ENGINE.get(meant, ()) if probes is None else ():
         found.add_own(each, host, own)
+    if dry_run:
+        found.add_dry_run(host, dry_run if isinstance(dry_run, str) else None)
     if resolved["plugins"].value if plugins is None else plugins:
         for _, loaded in load_plugins(ENTRY_POINTS, found.notes, third_party):
             found.add_third_party(loaded, host, third_party)
@@ -143,6 +148,14 @@ class _Found(NamedTuple):
                 f"{problem}; this process has no memory or no descriptor left, so that nothing is known: ask again"
             )
         self._add(name, fields, problem)
+
+    def add_dry_run(self, host: Host, python: str | None) -> None:
+        from nsa_caps.probes.dry_run.probe import LIMIT, after_dry_run  # noqa: PLC0415 no start-up that asks for none
+
+        source = self.parts.get("aiter_source")
+        limit = TimeLimit(LIMIT + _OWN_TIMEOUT)
+        fields, problem = limit.call(lambda: dict(after_dry_run(host, source, python)), or_here=True)
+        self._add("dry_run", fields, problem)
 
     def _ask_own(self, name: str, each: Probe, host: Host) -> dict[str, Any]:
         try:

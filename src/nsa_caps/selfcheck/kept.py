@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ from nsa_caps.base.serial import to_plain
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.probes.host import UnreadableError
 from nsa_caps.probes.kept import FILE_VERSION, KeptFile, PackageFiles, digest_of, kept_folder, read_kept, stamps_of
+from nsa_caps.probes.own_file import own_folder, write_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -68,17 +68,9 @@ def keep(host: Host, verdict: KeptVerdict, packages: tuple[PackageFiles, ...], c
     bound = (verdict.format, verdict.heads, verdict.device, verdict.driver, verdict.variables, verdict.packages)
     name = file_name(verdict.row, *bound)
     path = os.path.join(folder, f"{name}.json")
-    part = f"{path}.{os.getpid()}.part"
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, indent=1, sort_keys=True)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
+        write_own(path, document)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
         raise NotKeptError(f"{path}: {error.strerror or error}") from error
     return replace(verdict, source=path)
 
@@ -153,13 +145,11 @@ def _own_folder(host: Host) -> str:
     if folder is None:
         raise NotKeptError("neither NSA_CAPS_PROOFS, XDG_CACHE_HOME nor HOME says where verdicts are kept")
     try:
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        host.kept_from_others(folder)
+        return own_folder(host, folder)
     except UnreadableError as error:
         raise NotKeptError(f"{error.path}: {error.why}") from error
     except OSError as error:
         raise NotKeptError(f"{folder}: {error.strerror}") from error
-    return folder
 
 
 def file_name(row: str, *bound: object) -> str:
