@@ -150,12 +150,12 @@ class _Found(NamedTuple):
         self._add(name, fields, problem)
 
     def add_dry_run(self, host: Host, python: str | None) -> None:
-        from nsa_caps.probes.dry_run.probe import LIMIT, after_dry_run  # noqa: PLC0415 no start-up that asks for none
+        from nsa_caps.probes.dry_run.probe import LIMIT, after_dry_run, nothing  # noqa: PLC0415 only where it is asked for
 
         source = self.parts.get("aiter_source")
         limit = TimeLimit(LIMIT + _OWN_TIMEOUT)
         fields, problem = limit.call(lambda: dict(after_dry_run(host, source, python)), or_here=True)
-        self._add("dry_run", fields, problem)
+        self._add("dry_run", dict(nothing("", f"failed with {problem}")) if fields is None else fields, None)
 
     def _ask_own(self, name: str, each: Probe, host: Host) -> dict[str, Any]:
         try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.probes.host import Host
 
-__all__ = ["CANNOT_SEE", "LIMIT", "after_dry_run"]
+__all__ = ["CANNOT_SEE", "LIMIT", "after_dry_run", "nothing"]
 
 LIMIT = 60.0
 """Seconds that a dry run is given."""
@@ -51,9 +51,9 @@ def after_dry_run(
     files = PackageFiles(host, source.location)
     task = task_of(files)
     if task is None or files.shadowed:
-        return _nothing(source, "found no logits function, or Python loads something else than a source")
+        return nothing(source.location, "found no logits function, or Python loads something else than a source")
     if host.is_file(os.path.join(os.path.dirname(source.location), EXCERPTS)):
-        return _nothing(source, "found an excerpt of aiter, which cannot be executed")
+        return nothing(source.location, "found an excerpt of aiter, which cannot be executed")
     version = f"{python} {sys.version}"
     digest = digest_of_task(task, version)
     ran, problem = kept_run(host, source.location, version, digest)
@@ -64,7 +64,7 @@ def after_dry_run(
         try:
             ran = _ran(task, digest, source.location, run_child(task, python, limit))
         except DryRunError as error:
-            return _nothing(source, str(error), notes)
+            return nothing(source.location, str(error), notes)
         problem = keep(host, source.location, version, ran)
         notes += [Note("dry_run", source.location, f"is not kept: {problem}")] if problem else []
     after = settled(source, ran)
@@ -73,14 +73,14 @@ def after_dry_run(
     return {"aiter_source": after.source, "extras": {"dry_run": told}, "notes": tuple(notes)}
 
 
-def _nothing(source: AiterSource, why: str, notes: list[Note] | None = None) -> Mapping[str, Any]:
+def nothing(location: str, why: str, notes: list[Note] | None = None) -> Mapping[str, Any]:
     """Return what a dry run that came to nothing adds: a note; the answer stays that without it."""
     told = {"state": "failed", "settled": [], "differs": [], "unsaid": [why]}
     return {
         "extras": {"dry_run": told},
         "notes": (
             *(notes or ()),
-            Note("dry_run", source.location, f"the dry run {why}; the answer is that without it"),
+            Note("dry_run", location, f"the dry run {why}; the answer is that without it"),
         ),
     }
 
