@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from nsa_caps.cli.main import main
 from nsa_caps.policy.engine import decide_for_engine, engine_rows
 from nsa_caps.policy.rows import ROWS
 from nsa_caps.testing import MachineError, machine
+from nsa_caps.testing.named_machines import MACHINES, named_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -195,6 +197,25 @@ def test_a_layout_decides_the_same(tmp_path: Path) -> None:
     decision = decide_for_engine(caps)
     layout = nsa_caps.select_indexer_layout(caps, decision.request)
     assert (layout.row, layout.page_size) == ("reference", 1)
+
+
+def test_what_is_picked_can_be_run_and_is_picked_again(tmp_path: Path) -> None:
+    """On every named machine, for every engine that has a table, page size and pooling; a refusal stays one."""
+    for name in MACHINES:
+        host = named_machine(tmp_path / name, name)
+        for engine in ("sglang", "vllm", "atom"):
+            caps = nsa_caps.probe(host, engine=engine)
+            for kernels, size, kpool in product((False, True), (None, 1, 64, 128), (1, 4)):
+                asked = nsa_caps.Request(page_size=size, index_kpool=kpool)
+                decision = decide_for_engine(caps, asked, kernels=kernels)
+                told = (name, engine, kernels, size, kpool)
+                assert nsa_caps.decide(decision.caps, decision.request).chosen == decision.chosen, told
+                if decision.chosen is None:
+                    continue
+                found = {row.row: row for row in engine_rows(decision.caps, kernels=kernels, index_kpool=kpool) or ()}
+                row = found[decision.chosen]
+                sizes = row.pooled_sizes if kpool > 1 else row.page_sizes
+                assert not sizes or decision.verdict(row.row).page_size in sizes, told
 
 
 def test_an_unknown_machine_bars_no_row(tmp_path: Path) -> None:

@@ -86,8 +86,13 @@ def decide_for_engine(
             if decision.chosen is not None:
                 names = tuple(each.row for each in allowed if size in _sizes(each, request))
                 return decide(caps, replace(request, rows=names, page_size=size), rows)
-    # A fix is looked for among these alone.
     names = tuple(dict.fromkeys(row.row for row in allowed or ENGINE_TABLE[caps.engine].rows or ()))
+    verdicts = decide(caps, replace(request, rows=None), rows).verdicts
+    # A fix is looked for among these alone. What only the engine bars is none of them, or deciding again would take it.
+    barred = {each.row for each in verdicts if each.verdict == "met"}
+    names = tuple(name for name in names if name not in barred) or tuple(
+        each.row for each in verdicts if each.verdict == "unmet"
+    )
     return _nothing(decide(caps, replace(request, rows=names), rows), kernels=kernels)
 
 
