@@ -14,6 +14,7 @@ from nsa_caps.capabilities.switches import SWITCHES
 from nsa_caps.cli.main import main
 from nsa_caps.policy.engine import decide_for_engine, engine_rows
 from nsa_caps.policy.rows import ROWS
+from nsa_caps.report.documents import report_document
 from nsa_caps.testing import MachineError, machine
 from nsa_caps.testing.named_machines import MACHINES, named_machine
 
@@ -234,3 +235,16 @@ def test_the_report_says_what_the_engine_will_run(tmp_path: Path, capsys: pytest
     assert "SGLang 0.5.23 with nsa_caps' kernels: portable, page size 64" in told
     main(["report", "--engine", "generic"], host=host)
     assert "as it is" not in capsys.readouterr().out
+
+
+def test_the_document_says_what_the_engine_runs(tmp_path: Path) -> None:
+    """As the report's lines do: as it is, and with our kernels; nothing for an engine of your own."""
+    bare = machine(tmp_path, archs=["gfx90a"], triton="3.6.0")
+    nothing, portable = {"chosen": None, "page_size": None}, {"chosen": "portable", "page_size": 64}
+    for engine, told in (
+        ("sglang", {"as_it_is": nothing, "with_kernels": portable}),
+        ("atom", {"as_it_is": nothing, "with_kernels": None}),
+        ("generic", None),
+    ):
+        decision = nsa_caps.decide(nsa_caps.probe(bare, engine=engine))
+        assert report_document(decision)["engine_runs"] == told, engine

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nsa_caps.policy.decision import Decision
     from nsa_caps.policy.rows import Row
 
-__all__ = ["decide_for_engine", "engine_lines", "engine_rows", "with_engine"]
+__all__ = ["decide_for_engine", "decisions_for_engine", "engine_lines", "engine_rows", "with_engine"]
 
 
 def engine_rows(caps: Capabilities, *, kernels: bool = False, index_kpool: int = 1) -> tuple[EngineRow, ...] | None:
@@ -103,23 +103,34 @@ def with_engine(caps: Capabilities) -> Capabilities:
     return caps.replace(engines=(*caps.engines, Package(caps.engine, "found")))
 
 
-def engine_lines(caps: Capabilities, request: Request | None = None) -> Iterator[Line]:
-    """Return what the machine's engine will run, as it is and with this library's kernels; nothing for your own.
+def decisions_for_engine(caps: Capabilities, request: Request | None = None) -> dict[str, Decision | None]:
+    """Return what the machine's engine will run `as_it_is` and `with_kernels`; empty for your own.
 
     Args:
         caps: the machine; its engine is `caps.engine`.
         request: as in `decide_for_engine`.
+
+    Returns:
+        None for `with_kernels` where this library's kernels have no place in it.
     """
     engine = ENGINE_TABLE[caps.engine]
     if engine.rows is None:
-        return
-    yield ()
-    title = " ".join(filter(None, (engine.title, caps.engine_release)))
-    for way, kernels in (("as it is", False), ("with nsa_caps' kernels", True)):
-        if not kernels or engine.kernel_releases:
-            decision = decide_for_engine(caps, request, kernels=kernels)
+        return {}
+    ours = decide_for_engine(caps, request, kernels=True) if engine.kernel_releases else None
+    return {"as_it_is": decide_for_engine(caps, request), "with_kernels": ours}
+
+
+def engine_lines(caps: Capabilities, request: Request | None = None) -> Iterator[Line]:
+    """Return the same in words; nothing for your own."""
+    ways = {"as_it_is": "as it is", "with_kernels": "with nsa_caps' kernels"}
+    title = " ".join(filter(None, (ENGINE_TABLE[caps.engine].title, caps.engine_release)))
+    found = decisions_for_engine(caps, request)
+    if found:
+        yield ()
+    for way, decision in found.items():
+        if decision is not None:
             role = "bad" if decision.chosen is None else "good"
-            yield (f"{title} {way}: ", "label"), HANG, (short_headline(decision), role)
+            yield (f"{title} {ways[way]}: ", "label"), HANG, (short_headline(decision), role)
 
 
 def _sizes(row: EngineRow, request: Request) -> tuple[int | None, ...]:

@@ -16,6 +16,7 @@ from nsa_caps.policy.document import (
     reason_document,
     verdict_document,
 )
+from nsa_caps.policy.engine import decisions_for_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,13 +36,17 @@ __all__ = [
 
 
 def report_document(decision: Decision) -> dict[str, Any]:
-    """Return what `nsa-caps --json` prints: the layout (None: no row), the decision, the smallest fix, the machine."""
+    """Return what `nsa-caps --json` prints: the layout (None: no row), the decision, the smallest fix, the machine.
+
+    And which rows the machine's engine will run.
+    """
     fix = decision.best_fix()
     return {
         **document_head("report"),
         "layout": _layout_of(decision),
         "decision": decision_document(decision),
         "smallest_fix": None if fix is None else fix_document(fix),
+        "engine_runs": _engine_runs(decision),
         "capabilities": decision.caps.to_dict(),
     }
 
@@ -105,6 +110,11 @@ def matrix_document(matrix: Matrix) -> dict[str, Any]:
             for cell in matrix.cells
         ],
     }
+
+
+def _engine_runs(decision: Decision) -> dict[str, Any] | None:
+    ways = decisions_for_engine(decision.caps, decision.request)
+    return {way: None if found is None else chosen_document(found) for way, found in ways.items()} or None
 
 
 def _layout_of(decision: Decision) -> dict[str, Any] | None:
