@@ -5,9 +5,14 @@ Each test runs in a process of its own, on a laid-out import folder whose torch 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import select
+import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,7 +22,7 @@ from nsa_caps.testing import lay_out_packages
 from tests.processes import uncounted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Run: TypeAlias = "Callable[..., str]"
 SOURCES = Path(__file__).parents[1] / "src"
@@ -153,6 +158,80 @@ notes = [note.source for note in caps.notes if note.probe == "devices"]
 print(time.monotonic() - start < 10, caps.devices, caps.torch.version, *notes)
 """)
     assert out == "True None 2.9.1 NVML 0"
+
+
+@pytest.fixture
+def silent_mount(tmp_path: Path) -> Iterator[str]:
+    """Return a folder that is mounted, whose file system answers the mount and nothing else; given up at the end."""
+    folder, libc = tmp_path / "silent", ctypes.CDLL(None, use_errno=True)
+    folder.mkdir()
+    try:
+        device = os.open("/dev/fuse", os.O_RDWR)
+    except OSError as error:
+        pytest.skip(f"needs FUSE: {error}")
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    if libc.mount(b"silent", str(folder).encode(), b"fuse", 0, options):
+        os.close(device)
+        pytest.skip(f"needs the right to mount: {os.strerror(ctypes.get_errno())}")
+    # FUSE_INIT is 26; the answer is that of protocol 7.22: a header, and 24 bytes of limits.
+    _, operation, unique = struct.unpack_from("<IIQ", os.read(device, 1 << 17))
+    assert operation == 26
+    limits = struct.pack("<IIIIHHI", 7, 22, 65536, 0, 12, 9, 4096)
+    os.write(device, struct.pack("<IiQ", 16 + len(limits), 0, unique) + limits)
+    # A request that nobody has taken ends with its process; one that was taken, and is not answered, does not.
+    threading.Thread(target=_take_all, args=(device,), daemon=True).start()
+    yield str(folder)
+    libc.umount2(str(folder).encode(), 1 | 2)
+    os.close(device)
+
+
+def _take_all(device: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(device, 1 << 17):
+            pass
+
+
+def test_a_file_system_that_does_not_answer_is_waited_for_a_while(silent_mount: str) -> None:
+    """On the import path it is a note, and the call answers; Linux lets the process end when the mount is given up."""
+    code = f"""
+import sys, nsa_caps
+from nsa_caps.probes import probe as probing
+probing._OWN_TIMEOUT = 1.0
+sys.path.insert(0, {silent_mount!r})
+caps = nsa_caps.probe()
+waited = [note.text for note in caps.notes if "no answer within" in note.text]
+print(caps.torch.state, caps.platform, len(waited) > 0, nsa_caps.decide(caps).chosen, flush=True)
+"""
+    environ = {**uncounted(), "PYTHONPATH": str(SOURCES)}
+    child = subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    try:
+        ready, _, _ = select.select([child.stdout], [], [], 40)
+        assert ready, "no answer within 40 s"
+        assert child.stdout.readline() == "unknown unknown True None\n"
+    finally:
+        # Forced: what waits is told that the file system is gone.
+        ctypes.CDLL(None).umount2(silent_mount.encode(), 1 | 2)
+        child.stdout.close()
+        assert child.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("kibibytes", [64, 128, 256, 512])
+@pytest.mark.parametrize("value", [f"{'(' * 199}1{')' * 199}", "lambda: " * 3000 + "1"], ids=["brackets", "lambdas"])
+def test_a_little_stack_is_enough_for_any_source(run: Run, site: Path, kibibytes: int, value: str) -> None:
+    """A deeply nested file, read for a thread of as little stack as musl gives (128 KiB), is read as elsewhere."""
+    version = site / "torch" / "version.py"
+    version.write_text(f"{version.read_text()}x = {value}\n")
+    out = run(f"""
+want = probe().replace(notes=())
+threading.stack_size({kibibytes} * 1024)
+found = []
+thread = threading.Thread(target=lambda: found.append(probe().replace(notes=())))
+thread.start()
+thread.join()
+print(found == [want], threading.stack_size())
+""")
+    assert out == f"True {kibibytes * 1024} 0"
 
 
 def test_the_recursion_of_the_caller_counts_for_nothing(run: Run) -> None:

@@ -348,6 +348,24 @@ def test_a_probe_that_is_not_what_it_seems(bring: Callable[..., Capabilities], t
     assert any("nsa_caps_bad" in note.source or "probe " in note.source for note in caps.notes) != bool(caps.extras)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sys.path.clear()\nprobe = lambda host: {}",
+        "sys.path = ['/theirs']\nprobe = lambda host: {}",
+        "probe = lambda host: sys.path.clear() or {}",
+        "def probe(host):\n    del sys.path[-1]\n    raise RuntimeError",
+    ],
+    ids=["as it is imported", "another list", "as it is asked", "and then fails"],
+)
+def test_a_plugin_that_takes_folders_out_of_the_path(bring: Callable[..., Capabilities], text: str) -> None:
+    """Later calls, and the engine's imports, find what they found before: the folders are back, and a note says so."""
+    before = list(sys.path)
+    caps = bring(text, "probe")
+    assert set(before) <= set(sys.path)
+    assert [note.source for note in caps.notes if "out of sys.path" in note.text]
+
+
 def test_what_a_probe_returned_stays_as_it_was() -> None:
     """A probe that changes what it returned, afterwards, changes nothing of the capabilities."""
     kept: dict[str, Any] = {"a": {"b": [1]}}

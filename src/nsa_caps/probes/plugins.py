@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from nsa_caps.probes.timeout import TimeLimit
 
-__all__ = ["load_plugins"]
+__all__ = ["keeping_path", "load_plugins"]
 
 
 def load_plugins(group: str, notes: list[Note], limit: TimeLimit) -> list[tuple[str, Any]]:
@@ -28,12 +30,26 @@ def load_plugins(group: str, notes: list[Note], limit: TimeLimit) -> list[tuple[
     loaded: list[tuple[str, Any]] = []
     for distribution, name, value in _entry_points(group, notes):
         source = f"{distribution}: {value}"
-        found, problem = limit.call(partial(_load, group, name, value))
+        with keeping_path(source, notes):
+            found, problem = limit.call(partial(_load, group, name, value))
         if found is None:
             notes.append(Note("plugins", source, f"did not load: {problem}"))
         else:
             loaded.append((source, found[0]))
     return loaded
+
+
+@contextmanager
+def keeping_path(source: str, notes: list[Note]) -> Iterator[None]:
+    """Put back, with a note, what a third party's code takes out of `sys.path`; what it adds, or its order, stays."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        gone = [entry for entry in before if entry not in sys.path]
+        if gone:
+            sys.path[:] = [*before, *(entry for entry in sys.path if entry not in before)]
+            notes.append(Note("plugins", source, f"took {len(gone)} entries out of sys.path, which are back"))
 
 
 def _load(group: str, name: str, value: str) -> tuple[Any]:

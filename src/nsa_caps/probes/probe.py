@@ -18,7 +18,7 @@ from nsa_caps.probes.host import Host
 from nsa_caps.probes.kept import kept
 from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform
-from nsa_caps.probes.plugins import load_plugins
+from nsa_caps.probes.plugins import keeping_path, load_plugins
 from nsa_caps.probes.ptxas import ptxas
 from nsa_caps.probes.switches import switches
 from nsa_caps.probes.timeout import TimeLimit
@@ -168,7 +168,8 @@ class _Found(NamedTuple):
     def add_third_party(self, each: Probe, host: Host, limit: TimeLimit) -> None:
         name, _ = limit.call(lambda: _name(each))
         name = type(each).__qualname__ if name is None else name
-        fields, problem = limit.call(lambda: _ask(name, each, host))
+        with keeping_path(f"probe {name}", self.notes):
+            fields, problem = limit.call(lambda: _ask(name, each, host))
         self._add(name, fields, problem)
 
     def _add(self, name: str, fields: dict[str, Any] | None, problem: str | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from _thread import allocate_lock, start_new_thread
+from _thread import RLock, allocate_lock, stack_size, start_new_thread
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,6 +21,12 @@ DEFAULT_TIMEOUT = 5.0
 """Seconds that third parties' probes, rows and their imports are waited for, all of them together."""
 
 _LONGEST_TEXT = 1000
+# Of each such thread: what Linux gives a process's first one. Python's parser ends a process that has 128 KiB, as musl
+# gives and engines may set, at a hundred brackets in brackets.
+_STACK = 8 * 2**20
+# Who sets the size of threads' stacks, which is the interpreter's. A handler may ask in the thread that holds it; a
+# process that was forked while another thread held it goes without, after a moment.
+_setting_stack = RLock()
 
 T = TypeVar("T")
 
@@ -72,7 +78,7 @@ class TimeLimit:
 
         start = time.monotonic()
         try:
-            start_new_thread(run, ())
+            _start(run)
         except RuntimeError as error:
             return _call_here(call) if or_here else (None, f"no thread to wait for it in: {error}")
         is_over = ended.acquire(timeout=max(0.0, min(self._left, threading.TIMEOUT_MAX)))
@@ -83,6 +89,21 @@ class TimeLimit:
         if charged:
             self._left -= time.monotonic() - start
         return (None, problem[0]) if problem else (found[0], None)
+
+
+def _start(run: Callable[[], None]) -> None:
+    """Start a thread whose stack is large enough to parse any source, and leave the size of others' as it was."""
+    if not _setting_stack.acquire(timeout=0.1):
+        start_new_thread(run, ())
+        return
+    try:
+        before = stack_size(_STACK)
+        try:
+            start_new_thread(run, ())
+        finally:
+            stack_size(before)
+    finally:
+        _setting_stack.release()
 
 
 def _call_here(call: Callable[[], T]) -> tuple[T | None, str | None]:
