@@ -50,9 +50,10 @@ RUNNER = "sglang.srt.model_executor.runner_backend_utils"
 TOPK = 32
 
 
-def sandbox(wheel: Wheel, folder: Path, *, hip: bool, fnuz: bool) -> Sandbox:
+def sandbox(wheel: Wheel, folder: Path, *, hip: bool, fnuz: bool, use_aiter: bool = False) -> Sandbox:
     """Return an SGLang whose indexer, accessor, gate and logits backend are real, on the platform given."""
-    given = {"os": SimpleNamespace(getenv={}.get), "logger": SimpleNamespace(warning=lambda *_: None)}
+    environ = {"SGLANG_USE_AITER": "1"} if use_aiter else {}
+    given = {"os": SimpleNamespace(getenv=environ.get), "logger": SimpleNamespace(warning=lambda *_: None)}
     flags: dict[str, object] = {
         f"is_{name}": lambda: False
         for name in ("xpu", "npu", "musa", "cpu", "hpu", "gfx95_supported", "gfx1250_supported")
