@@ -123,6 +123,13 @@ if {True: lambda: int(os.environ.get("AITER_ANY_TRITON", "0")) == 0}.get(old, la
     [
         ("if torch.cuda.is_available(): assert not Preshuffle", "truth of torch.cuda.is_available()"),
         ("assert batch_size < 64", "__lt__ of q.size0"),
+        ("assert q_fp8.dtype == torch.float8_e4m3fn", "fp8 == float8_e4m3fn"),
+        ("assert weights is not torch.nothing", "is torch.nothing"),
+        ("assert weights.dtype.is_floating_point", "is_floating_point"),
+        ("assert {torch.nothing: 1}", "a look-up of torch.nothing"),
+        ("import triton.nowhere", "whether there is triton.nowhere"),
+        ("import importlib; importlib.import_module('aiter.' + 'nowhere')", "whether there is aiter.nowhere"),
+        ("assert hasattr(torch.Tensor, 'nothing')", "whether it has nothing"),
         ("assert open('/etc/aiter').read()", "a file"),
         ("import socket; assert socket.create_connection(('localhost', 1))", "truth of socket.create_connection()"),
     ],
@@ -134,6 +141,13 @@ def test_what_a_stand_in_would_decide_is_not_said(tmp_path: Path, new: str, why:
     assert any(why in each for each in told["unsaid"]), told["unsaid"]
 
 
+def test_what_an_engine_hands_may_be_asked(tmp_path: Path) -> None:
+    """Dtypes and sizes of the arguments are those of a real call."""
+    asked = "assert weights.dtype == torch.float32 and kv_cache.dtype == torch.uint8 and q_fp8.shape[3] == 128"
+    source, _, _ = run(changed(tmp_path, LOGITS, "    if Preshuffle:\n", f"    {asked}\n    if Preshuffle:\n"))
+    assert source.calls == ("tiles", "token", "flat")
+
+
 def test_another_argument_than_the_kernel_takes_is_not_passed_over(tmp_path: Path) -> None:
     """Keys and scales in each other's place are launched by every Triton, and are no launch that fits."""
     source, told, _ = run(
@@ -141,6 +155,19 @@ def test_another_argument_than_the_kernel_takes_is_not_passed_over(tmp_path: Pat
     )
     assert source.calls == ()
     assert any("KV_buffer" in each for each in told["unsaid"])
+
+
+def test_a_cache_kernel_is_taken_as_it_is_declared(tmp_path: Path) -> None:
+    """A keyword that stands in no literal list is found; one that tiles by default is no declaration that is known."""
+    text = AITER["ops/cache.py"]
+    late = text.replace("preshuffle=False): ...", "preshuffle=bool(0)): ...", 1)
+    source, told, _ = run(lay_out(tmp_path / "late", {"ops/cache.py": late}))
+    assert source.store_preshuffle is True
+    assert "store_preshuffle" in told["settled"]
+    by_default = text.replace("preshuffle=False): ...", "preshuffle=bool(1)): ...", 1)
+    source, told, _ = run(lay_out(tmp_path / "default", {"ops/cache.py": by_default}))
+    assert source.store_preshuffle is None
+    assert any("declared in another way" in each for each in told["unsaid"])
 
 
 def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from nsa_caps.probes.aiter.segments import Segment
 
-__all__ = ["cache_facts", "taken", "takes_tiles"]
+__all__ = ["CACHE", "CACHE_KERNELS", "cache_facts", "taken", "takes_tiles"]
 
 CACHE = f"{PACKAGE}.ops.cache"
 # The two cache kernels that engines of every release call: what they take in order, and what aiter#2879 added.
 _STORE = ("k", "kv_cache", "slot_mapping", "quant_block_size", "scale_fmt")
 _GATHER = ("kv_cache", "dst_k", "dst_scale", "block_table", "cu_seq_lens")
-_KERNELS = {
+CACHE_KERNELS = {
     "indexer_k_quant_and_cache": ("store_preshuffle", _STORE),
     "cp_gather_indexer_k_quant_cache": ("gather_preshuffle", _GATHER),
 }
@@ -43,7 +43,7 @@ def cache_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
     run = Run(Space({"triton": ("3.8.0",), "arch": ("gfx942",)}), modules, call_function)
     facts: dict[str, Any] = {}
     try:
-        for name, (fact, positional) in _KERNELS.items():
+        for name, (fact, positional) in CACHE_KERNELS.items():
             value = modules.load(run, CACHE, name)
             segment = modules.lazy.get(CACHE, {}).get(name)
             if text_of(value) != f"{CACHE}.{name}" or segment is None:

@@ -9,6 +9,7 @@ from nsa_caps.probes.aiter.fitting import fit
 from nsa_caps.probes.aiter.known import KERNELS
 from nsa_caps.probes.aiter.logits import LEFT_OUT, Fired, Outcome
 from nsa_caps.probes.aiter.machines import version_of
+from nsa_caps.probes.aiter.signatures import CACHE_KERNELS
 from nsa_caps.probes.aiter.space import Opaque, Space, choice
 from nsa_caps.probes.aiter.values import Launch
 
@@ -32,6 +33,7 @@ def facts_of(task: Mapping[str, Any], answers: Mapping[str, Any]) -> tuple[dict[
     for name, read in (
         ("gate", _gate),
         ("types", _types),
+        ("cache", _cache),
         ("package", _package),
         ("archs", _archs),
         ("logits", _logits),
@@ -84,6 +86,16 @@ def _types(asked: Any, answer: Any) -> tuple[dict[str, Any], list[str]]:
         elif name not in ("uint8", "KeyError"):
             return {}, [f"{name or 'no dtype'} as fp8 on {arch}"]
     return {"fp8_archs": tuple(found)}, []
+
+
+def _cache(_: Any, answer: Any) -> tuple[dict[str, Any], list[str]]:
+    facts: dict[str, Any] = {}
+    for name, (fact, positional) in CACHE_KERNELS.items():
+        parameters = [tuple(each) for each in answer["found"].get(name, ())]
+        old = [(each, "") for each in positional]
+        if parameters in (old, [*old, ("preshuffle", "False")]):
+            facts[fact] = len(parameters) > len(old)
+    return facts, [] if len(facts) == len(CACHE_KERNELS) else [str(answer["why"])]
 
 
 def _package(_: Any, answer: Any) -> tuple[dict[str, Any], list[str]]:

@@ -25,7 +25,16 @@ FILE_VERSION = 1
 _FOLDER = "dry-runs"
 _HERE = os.path.dirname(__file__)
 # What runs in the child: another answer is another digest.
-_CODE = ("child.py", "facts.py", "stand_ins.py", "task.py", "triton_stand_in.py", "world.py")
+_CODE = (
+    "calls.py",
+    "child.py",
+    "facts.py",
+    "importing.py",
+    "stand_ins.py",
+    "task.py",
+    "triton_stand_in.py",
+    "world.py",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

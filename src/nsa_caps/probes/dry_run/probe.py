@@ -28,7 +28,7 @@ LIMIT = 60.0
 
 CANNOT_SEE = (
     "whether a kernel's body compiles for a GPU: a body that was never compiled stays unproven",
-    "what the compiled C++ kernels of aiter do",
+    "what the compiled C++ kernels of aiter do: of the cache kernels only how they are declared",
     "modules that decide nothing for the indexer: what `import aiter` runs beside",
 )
 """What no dry run can say."""

@@ -14,7 +14,7 @@ __all__ = ["CALLS", "FACTS", "Settled", "settled"]
 FACTS = (
     "triton_comparison", "gluon_triton", "triton_gap", "aot_stops_jit", "aot_needs_gluon_triton", "arch_gate",
     "gluon_archs", "known_archs", "plain_pages", "chunk_rule", "gate_triton", "gate_escape", "trimmed_by", "fp8_archs",
-    "gfx1250_waves", "wrapper", "launches_short",
+    "gfx1250_waves", "wrapper", "launches_short", "store_preshuffle", "gather_preshuffle",
 )  # fmt: skip
 """What a dry run can see: the kernels' bodies, C++ and the rest of what the import runs are not among them."""
 

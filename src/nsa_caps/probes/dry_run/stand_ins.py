@@ -7,15 +7,17 @@ of the run says nothing about a real machine. What a gate may rightly ask of is 
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Anything", "Doubts", "Dtype", "StandIn", "Tensor", "is_same", "leaves_alone"]
+__all__ = ["Anything", "Doubts", "Dtype", "StandIn", "Tensor", "is_same", "lacks", "leaves_alone"]
 
 _MOST = 64
+_LONGEST = 200
 _ERRORS = ("Error", "Exception")
 
 
@@ -48,15 +50,20 @@ class Doubts:
         return taken
 
 
+def lacks(stand_in: object, name: str) -> AttributeError:
+    """Return what to raise for a name that a stand-in lacks; the real one may have it."""
+    return AttributeError(name, name=name, obj=stand_in)
+
+
 class Anything:
     """An object of which nothing is known but its name."""
 
     def __init__(self, name: str) -> None:
-        object.__setattr__(self, "stands_for", name[:200])
+        object.__setattr__(self, "stands_for", name[:_LONGEST])
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(name)
+            raise lacks(self, name)
         if name.endswith(_ERRORS):
             return type(name, (Exception,), {})
         return Anything(f"{self.stands_for}.{name}")
@@ -84,9 +91,7 @@ class Anything:
         return ()
 
     def __instancecheck__(self, instance: object) -> bool:
-        if self.stands_for == "torch.Tensor":
-            return isinstance(instance, Tensor)
-        return self._asked("isinstance")
+        return self._asked(f"isinstance({_text(instance)})")
 
     def __subclasscheck__(self, _: object) -> bool:
         return self._asked("issubclass")
@@ -96,6 +101,7 @@ class Anything:
         return iter(())
 
     def __hash__(self) -> int:
+        Doubts.add(f"a look-up of {self.stands_for}")
         return hash(self.stands_for)
 
     def _asked(self, what: str) -> bool:
@@ -144,7 +150,9 @@ def _sum(name: str) -> Callable[..., Any]:
 
 
 def _text(value: object) -> str:
-    return value.stands_for if isinstance(value, Anything) else repr(value)
+    if isinstance(value, Anything):
+        return str(value.stands_for)
+    return value.name if isinstance(value, (Tensor, Dtype)) else repr(value)[:_LONGEST]
 
 
 for _name in ("__lt__", "__le__", "__gt__", "__ge__"):
@@ -175,9 +183,14 @@ class StandIn(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(name)
-        made = Anything(f"{self.__name__}.{name}")
-        return made if not name.endswith(_ERRORS) else type(name, (Exception,), {})
+            raise lacks(self, name)
+        return _named(self.__name__, name)
+
+
+@cache
+def _named(module: str, name: str) -> Any:
+    """Return what a stand-in module has under a name: a kernel's annotations alone ask for hundreds."""
+    return type(name, (Exception,), {}) if name.endswith(_ERRORS) else Anything(f"{module}.{name}")
 
 
 def leaves_alone(*given: Any, **_: object) -> Any:
@@ -191,6 +204,15 @@ class Dtype:
     def __init__(self, name: str, size: int) -> None:
         self.name = name
         self.itemsize = size
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Dtype) and "fp8" in (self.name, other.name) and other.name.startswith(("float8", "fp8")):
+            # Which of torch's it is depends on the arch, and is asked apart.
+            return self.name == other.name or Doubts.answer(f"{self.name} == {other.name}")
+        return isinstance(other, Dtype) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     def __repr__(self) -> str:
         return self.name
@@ -213,7 +235,7 @@ class Tensor:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(name)
+            raise lacks(self, name)
         return Anything(f"{self.name}.{name}")
 
     def __repr__(self) -> str:

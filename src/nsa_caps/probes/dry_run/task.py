@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsa_caps.probes.aiter.logits import ENTRY, LOGITS
 from nsa_caps.probes.aiter.machines import archs_of, page_sizes, triton_versions, variables
+from nsa_caps.probes.aiter.signatures import CACHE, CACHE_KERNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ TYPES = f"{PACKAGE}.utility.dtypes"
 CHIP = (f"{PACKAGE}.jit.utils.chip_info", f"{PACKAGE}.jit.utils.build_targets")
 # Everything below is executed; the other modules, C++ operators above all, stand in.
 _EXECUTED = (f"{PACKAGE}.ops.triton.", f"{PACKAGE}.utility.")
-_TOO = frozenset({PACKAGE, f"{PACKAGE}.ops.triton", *CHIP})
+_TOO = frozenset({PACKAGE, f"{PACKAGE}.ops.triton", CACHE, *CHIP})
 _LEFT_OUT = frozenset({f"{PACKAGE}.utility.aiter_types"})
 INTEGERS = (None, "0", "1", "2", " -1 ", "true", "")
 FLAGS = (None, "", "0", "1", "true")
@@ -30,7 +31,7 @@ _TRIED = (("3.8.0", "gfx942"), ("3.5.0", "gfx950"), ("3.3.1", "gfx942"), ("3.8.0
 _MOST_MODULES, _MOST_CHARACTERS = 150, 2**22
 _MOST_ARCHS, _MOST_VARIABLES = 14, 2
 _IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([\w.]+))", re.MULTILINE
+    r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([\w., \t]+))", re.MULTILINE
 )
 _NAME = re.compile(r"\w+")
 
@@ -79,7 +80,8 @@ def _imported(name: str, path: str, text: str) -> Iterator[str]:
         level = len(base) - len(base.lstrip("."))
         above = package[: len(package) - level + 1] if level else []
         whole = ".".join([*above, base[level:]] if base[level:] else above)
-        yield from _named(whole or plain)
+        for dotted in [whole] if whole else plain.split(","):
+            yield from _named(dotted.strip().partition(" ")[0])
         if whole.partition(".")[0] == PACKAGE:
             yield from (f"{whole}.{each}" for each in _NAME.findall(names))
 
@@ -100,7 +102,7 @@ def task_of(files: PackageFiles) -> dict[str, Any] | None:
         return None
     found = _Closure(files)
     chip = next((name for name in CHIP if files.module(name)), CHIP[0])
-    for root in (PACKAGE, module, GATE, TYPES, chip):
+    for root in (PACKAGE, module, GATE, TYPES, CACHE, chip):
         found.add(root)
     deciding = _deciding_text(found, module)
     gate = found.sources.get(GATE, ("", ""))[1]
@@ -119,6 +121,7 @@ def task_of(files: PackageFiles) -> dict[str, Any] | None:
             },
             "types": {"module": TYPES, "triton": "3.8.0", "arch": archs_of(found.sources.get(TYPES, ("", ""))[1])},
             "package": one,
+            "cache": {"module": CACHE, "names": sorted(CACHE_KERNELS), **one},
             "archs": {"module": chip, **one},
             "logits": {
                 "module": module,

@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from packaging.version import Version
 
-from nsa_caps.probes.dry_run.stand_ins import Anything, Dtype, StandIn, Tensor, leaves_alone
+from nsa_caps.probes.dry_run.stand_ins import Anything, Dtype, StandIn, Tensor, lacks, leaves_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import FunctionType
 
-__all__ = ["Launch", "Launches", "Target", "expected_arguments", "parameters_of", "torch_module", "triton_modules"]
+__all__ = [
+    "SINCE",
+    "Launch",
+    "Launches",
+    "RefusedError",
+    "Target",
+    "expected_arguments",
+    "parameters_of",
+    "torch_module",
+    "triton_modules",
+]
 
 # Modules that came with a release; all others have been there since before the first kernel.
-_SINCE = {
+SINCE = {
     "triton.experimental": (3, 4),
     "triton.experimental.gluon": (3, 4),
     "triton.experimental.gluon._runtime": (3, 4),
@@ -158,7 +168,7 @@ class Kernel:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(name)
+            raise lacks(self, name)
         return Anything(f"kernel.{name}")
 
 
@@ -185,10 +195,16 @@ class _Source:
         self.fits = "a signature of its own" if not same else wrong[0] if wrong else "fits"
 
 
+class RefusedError(TypeError):
+    """What Triton itself raises there."""
+
+
 class _OldSource(_Source):
     """`ASTSource` before Triton 3.3.0."""
 
-    def __init__(self, fn: Any, signature: Any, constants: Any = None, attrs: object = None) -> None:
+    def __init__(self, fn: Any, signature: Any, constants: Any = None, attrs: object = None, **unknown: object) -> None:
+        if unknown:
+            raise RefusedError(f"ASTSource takes no {', '.join(unknown)}")
         super().__init__(fn, signature, constants, attrs)
 
 
@@ -246,7 +262,7 @@ def triton_modules(version: str, arch: str) -> dict[str, StandIn]:
         "triton.experimental.gluon": {"jit": _jit},
         "triton.experimental.gluon._runtime": {"GluonASTSource": _Source},
     }
-    found += [StandIn(name, **gluon.get(name, {})) for name, since in _SINCE.items() if release >= since]
+    found += [StandIn(name, **gluon.get(name, {})) for name, since in SINCE.items() if release >= since]
     modules = {module.__name__: module for module in found}
     for name, module in modules.items():
         parent, _, last = name.rpartition(".")
@@ -265,4 +281,4 @@ def torch_module(arch: str) -> StandIn:
     properties = SimpleNamespace(gcnArchName=f"{arch}:sramecc+:xnack-", multi_processor_count=Anything("units"))
     cuda = StandIn("torch.cuda", get_device_properties=lambda *_: properties, current_device=lambda: 0)
     dtypes = {name: Dtype(name, size) for name, size in sizes.items()}
-    return StandIn("torch", cuda=cuda, compile=leaves_alone, **dtypes)
+    return StandIn("torch", cuda=cuda, compile=leaves_alone, Tensor=Tensor, dtype=Dtype, **dtypes)

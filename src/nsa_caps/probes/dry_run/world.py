@@ -11,8 +11,8 @@ from importlib.util import resolve_name
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.probes.dry_run.stand_ins import Anything, Doubts, StandIn, Tensor, is_same, leaves_alone
-from nsa_caps.probes.dry_run.triton_stand_in import torch_module, triton_modules
+from nsa_caps.probes.dry_run.stand_ins import Anything, Doubts, Dtype, StandIn, Tensor, is_same, lacks, leaves_alone
+from nsa_caps.probes.dry_run.triton_stand_in import SINCE, torch_module, triton_modules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,6 +113,14 @@ class World:
         """Return whether aiter has a module of that name, or one stands in."""
         return name in self.modules or name in self.sources or name in self.present
 
+    def import_module(self, name: str, package: str | None = None) -> Any:
+        """Return a module whose name was computed: one that no import names was not looked for."""
+        if name.startswith("."):
+            name = resolve_name(name, package)
+        if name.partition(".")[0] in ("aiter", "triton") and not self.is_module(name):
+            Doubts.add(f"whether there is {name}")
+        return self.import_(name, None, None, ("__name__",))
+
     def find_spec(self, name: str, *_: object) -> Any:
         """Return something for a module that is there, and nothing for one that never decides."""
         if name in _OPTIONAL:
@@ -144,8 +152,8 @@ class World:
             # It could open, start or read something: whatever it answers is a doubt.
             self.modules[name] = StandIn(name)
             return self.modules[name]
-        if top not in ("aiter", "triton", *_OPTIONAL):
-            Doubts.add(f"whether {top} is installed")
+        if top not in ("aiter", *_OPTIONAL) and name not in SINCE:
+            Doubts.add(f"whether there is {name}")
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     def _executed(self, name: str, source: Source) -> ModuleType:
@@ -179,8 +187,8 @@ class Source:
             SyntaxError: this Python cannot read it.
         """
         if self._code is None:
-            tree = ast.fix_missing_locations(_Is().visit(ast.parse(self._text, self.file)))
-            self._code = compile(tree, self.file, "exec", dont_inherit=True)
+            tree = ast.parse(self._text, self.file)
+            self._code = compile(_Is().visit(tree), self.file, "exec", dont_inherit=True)
         return self._code
 
 
@@ -194,7 +202,7 @@ class _Is(ast.NodeTransformer):
             raise SyntaxError("a chain of `is`, which no aiter has had")
         call = ast.Call(ast.Name("__is_same__", ast.Load()), [node.left, node.comparators[0]], [])
         same = call if isinstance(kinds[0], ast.Is) else ast.UnaryOp(ast.Not(), call)
-        return ast.copy_location(same, node)
+        return ast.fix_missing_locations(ast.copy_location(same, node))
 
 
 class _Logger:
@@ -206,12 +214,12 @@ class _Logger:
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
-            raise AttributeError(name)
+            raise lacks(self, name)
         return Anything(f"logger.{name}")
 
 
 def _unknown(value: object) -> bool:
-    return isinstance(value, (Anything, StandIn, Tensor))
+    return isinstance(value, (Anything, StandIn, Tensor, Dtype)) or value is Tensor or value is Dtype
 
 
 def _hasattr(value: object, name: str) -> bool:
@@ -260,7 +268,7 @@ def _system(world: World, arch: str) -> dict[str, ModuleType]:
     printed = SimpleNamespace(stdout=_rocminfo(arch), returncode=0, stderr="")
     process = StandIn("subprocess", run=lambda *_, **__: printed)
     finder = StandIn("importlib.util", find_spec=world.find_spec)
-    importer = StandIn("importlib", import_module=world.load, util=finder)
+    importer = StandIn("importlib", import_module=world.import_module, util=finder)
     loggers: dict[str, _Logger] = {}
     logs = StandIn("logging", getLogger=lambda name="root": loggers.setdefault(name, _Logger()))
     found = [system, paths, interpreter, process, importer, finder, logs]
