@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from functools import partial
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +116,97 @@ def test_plugins_do_nothing_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     vllm.plugin()
     assert sglang.uninstall({}) == ()
     assert vllm.uninstall() == ()
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any, str]]:
+    """Return what is registered with an SGLang's own registry of hooks."""
+    found: list[tuple[str, Any, str]] = []
+    registry = ModuleType("sglang.srt.plugins.hook_registry")
+    register = staticmethod(lambda *hook: found.append(hook))
+    vars(registry).update(
+        HookRegistry=type("HookRegistry", (), {"register": register}), HookType=SimpleNamespace(AFTER="after")
+    )
+    monkeypatch.setitem(sys.modules, registry.__name__, registry)
+    return found
+
+
+def sglangs_plugin(monkeypatch: pytest.MonkeyPatch, folder: Path, **described: Any) -> list[dict[str, Any]]:
+    """Let SGLang's plugin run on a machine that asks for it, and return what it installs, when it does."""
+    host = machine(folder, environ={"NSA_CAPS_INSTALL": "1", **described.pop("environ", {})}, **described)
+    caps, installed = nsa_caps.probe(host, engine="sglang"), []
+    home = importlib.import_module("nsa_caps.engines.sglang.plugin")
+    monkeypatch.setattr(home, "probe", lambda **_: caps)
+    monkeypatch.setattr(home, "_seen", set())
+    monkeypatch.setattr(home, "indexer_layout", partial(sglang.indexer_layout, caps=caps))
+    monkeypatch.setattr(home, "install", lambda layout, **how: installed.append({"row": layout.row, **how}))
+    sglang.plugin()
+    return installed
+
+
+def test_sglangs_plugin_installs_once_the_model_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hooks: list[tuple[str, Any, str]]
+) -> None:
+    """For each model of the family once, with its heads; for a V4 and a model without an indexer never."""
+    installed = sglangs_plugin(monkeypatch, tmp_path, platform="cuda", archs=["sm_80"])
+    ((target, after, when),) = hooks
+    assert (target, when, installed) == ("sglang.srt.configs.model_config.is_deepseek_dsa", "after", [])
+    after(False, V32)
+    after(True, {"architectures": ["DeepseekV4ForCausalLM"]})
+    after(True, {"architectures": ["LlamaForCausalLM"]})
+    assert installed == []
+    after(True, V32)
+    after(True, V32)
+    after(True, {**V32, "index_n_heads": 32})
+    assert installed == [
+        {"row": "portable", "kernels": True, "model": IndexerModel("dsa", heads, 128, 1)} for heads in (64, 32)
+    ]
+
+
+def test_sglangs_plugin_leaves_its_own_kernels_where_they_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hooks: list[tuple[str, Any, str]]
+) -> None:
+    """A row that SGLang runs as it is needs the gate's answer and the page size alone."""
+    cuda: dict[str, Any] = {"platform": "cuda", "archs": ["sm_90"], "deep_gemm": "2.1.1"}
+    installed = sglangs_plugin(monkeypatch, tmp_path, **cuda)
+    hooks[0][1](True, V32)
+    assert [(each["row"], each["kernels"]) for each in installed] == [("deepgemm", False)]
+
+
+def test_sglangs_plugin_says_what_it_does_not_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hooks: list[tuple[str, Any, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ray's actors run no plugins: the line that does it there is given. Other platforms have pages of their own."""
+    caplog.set_level("INFO", "nsa_caps.engines.sglang")
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    sglangs_plugin(monkeypatch, tmp_path / "gpu", platform="cuda", archs=["sm_80"])
+    assert '"worker_process_setup_hook": "nsa_caps.engines.sglang.plugin"' in caplog.text
+    assert len(hooks) == 1
+    sglangs_plugin(monkeypatch, tmp_path / "cpu", platform="cpu")
+    assert "nothing to do on cpu" in caplog.text
+    assert len(hooks) == 1
+
+
+@pytest.mark.parametrize(
+    ("described", "row"),
+    [
+        ({"platform": "cuda", "archs": ["sm_80"]}, "portable"),
+        ({"archs": ["gfx90a"]}, "portable"),
+        ({"platform": "cuda", "archs": ["sm_90"], "deep_gemm": "2.1.1"}, None),
+        ({"archs": ["gfx1151"]}, "portable"),
+    ],
+)
+def test_vllms_plugin_installs_where_vllm_has_no_such_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, described: dict[str, Any], row: str | None
+) -> None:
+    """Where it runs its best row as it is, nothing is touched; where it runs a worse one, or none, ours go in."""
+    caps = vllm.probe_machine(machine(tmp_path, environ={"NSA_CAPS_INSTALL": "1"}, **described))
+    installed: list[str] = []
+    home = importlib.import_module("nsa_caps.engines.vllm.plugin")
+    monkeypatch.setattr(home, "probe_machine", lambda: caps)
+    monkeypatch.setattr(home, "install", lambda layout: installed.append(layout.row))
+    vllm.plugin()
+    assert installed == ([row] if row else [])
 
 
 def test_where_there_is_no_vllm(tmp_path: Path) -> None:
