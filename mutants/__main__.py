@@ -56,7 +56,10 @@ PARTS: Mapping[str, Part] = {
         ),
     ),
     "pages": Part(("pages.py", "page_table.py"), ("test_pages.py", "test_page_table.py")),
-    "switches": Part(("capabilities/switches.py",), ("capabilities/test_switches.py", "policy/test_policy.py")),
+    "switches": Part(
+        ("capabilities/switches.py",),
+        ("capabilities/test_switches.py", "policy/test_policy.py", "policy/test_engine.py"),
+    ),
     "serial": Part(("base/serial.py",), ("report/test_schemas.py", "agreement/test_handshake.py", "test_fuzz.py")),
     "reader": Part(
         ("probes/python_source.py", "probes/aiter"),

@@ -130,3 +130,15 @@ def test_a_getter_that_fails_is_named() -> None:
 
     with pytest.raises(PageTableError, match=r"get_page_table_1: .*KeyError: 'x'"):
         from_metadata(SimpleNamespace(get_page_table_1=fails), 1)
+
+
+def test_slots_far_below_zero_are_padding_too() -> None:
+    """Whatever is negative in 64 bits is page -1 in 32, never a page of the cache."""
+    slots = torch.tensor([[-(2**40), -65, -1]], dtype=torch.int64)
+    assert from_token_table(slots, 1).tolist() == [[-1, -1, -1]]
+
+
+def test_without_a_pool_an_engines_table_is_taken_as_it_is() -> None:
+    """One token an index state is what is meant where nothing is said."""
+    table = torch.tensor([[5, 6, 7]], dtype=torch.int32)
+    assert from_metadata(SimpleNamespace(get_page_table_64=lambda: table), 64) is table

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import fields, replace
-from typing import get_args
+from dataclasses import FrozenInstanceError, fields, replace
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -232,3 +232,25 @@ def test_a_replaced_format_is_checked_again() -> None:
     """`dataclasses.replace` goes through the same checks, with the row stride that was filled in."""
     with pytest.raises(PageFormatError, match="row_stride"):
         replace(PageFormat(page_size=64), head_dim=256, quant_block_size=256)
+
+
+@pytest.mark.parametrize("name", ["page_size", "head_dim", "quant_block_size"])
+def test_sizes_are_numbers_of_31_bits(name: str) -> None:
+    """What no int32 holds is refused, and the error says what is held."""
+    with pytest.raises(PageFormatError, match=f"{name}.*whole number of 1 to 2147483647"):
+        replace(PageFormat(page_size=64), **{name: 2**31})  # type: ignore[arg-type]  # each is a number
+
+
+def test_the_largest_page_is_taken() -> None:
+    """The largest number that an int32 holds is one."""
+    assert PageFormat(page_size=2**31 - 1).page_bytes == 132 * (2**31 - 1)
+
+
+def test_formats_and_differences_do_not_change() -> None:
+    """They are values: what was agreed on stays as it was, and is a key of what is kept."""
+    (found,) = difference(PageFormat(page_size=64), PageFormat(page_size=64, dialect="e4m3fnuz"))
+    values: list[tuple[Any, str]] = [(PageFormat(page_size=64), "page_size"), (found, "field")]
+    for value, name in values:
+        with pytest.raises(FrozenInstanceError):
+            setattr(value, name, 1)
+        assert hash(value) == hash(replace(value))

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from nsa_caps import Host, UnknownEngineError, probe
+from nsa_caps import Capabilities, Host, Note, UnknownEngineError, probe
 from nsa_caps.capabilities.engines import ENGINES
-from nsa_caps.capabilities.switches import GRAMMARS, SWITCHES, VARIABLES, resolve, variable_to_set
+from nsa_caps.capabilities.switches import (
+    GRAMMARS,
+    SWITCHES,
+    VARIABLES,
+    engine_meant,
+    resolve,
+    variable_to_set,
+    with_variables,
+)
 
 NEW_NAME, OLD_NAME = "SGLANG_DSA_HIP_DISABLE_PRESHUFFLE", "SGLANG_NSA_HIP_DISABLE_PRESHUFFLE"
 AOT, ESCAPE = "AITER_ENABLE_AOT_GLUON_PA_MQA_LOGITS", "AITER_USE_SYSTEM_TRITON"
@@ -273,3 +281,31 @@ def test_the_variables_are_those_of_the_readings() -> None:
 def test_the_variable_that_one_sets(name: str, engine: str, decided: str | None, expected: str) -> None:
     """A fix names the variable that decided, else the engine's own, else this library's."""
     assert variable_to_set(name, engine, decided) == expected
+
+
+@pytest.mark.parametrize(
+    ("named", "installed", "meant", "words"),
+    [
+        ("", (), "sglang", None),
+        ("", ("vllm",), "vllm", None),
+        ("", ("vllm", "atom"), "sglang", "vllm and atom are installed: sglang is taken"),
+        ("", ("vllm", "atom", "sglang"), "sglang", "vllm and atom and sglang are installed: sglang is taken"),
+        (" atom ", ("vllm",), "atom", None),
+        ("other", ("vllm",), "vllm", f"'other' is no engine known here ({', '.join(ENGINES)}): vllm is taken"),
+        ("other", (), "sglang", f"'other' is no engine known here ({', '.join(ENGINES)}): sglang is taken"),
+    ],
+)
+def test_which_engine_is_meant(named: str, installed: tuple[str, ...], meant: str, words: str | None) -> None:
+    """The one that is named, else the only one that is installed, else SGLang; a note where another may be meant."""
+    engine, notes = engine_meant({"NSA_CAPS_ENGINE": named}, installed)
+    assert engine == meant
+    assert [note.text.partition("; NSA_CAPS_ENGINE")[0] for note in notes] == ([] if words is None else [words])
+
+
+def test_other_variables_leave_the_notes_of_others() -> None:
+    """Of a machine with other variables the notes on its switches are made anew, and no other probe's is lost."""
+    kept = (Note("devices", "/a", "a"), Note("zzz", "/z", "z"))
+    caps = Capabilities(notes=(kept[0], Note("switches", "OLD", "of variables that are gone"), kept[1]))
+    found = with_variables(caps, {"SGLANG_USE_AITER": "perhaps"}, "sglang").notes
+    assert found[:2] == kept
+    assert [note.source for note in found[2:]] == ["SGLANG_USE_AITER"]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nsa_caps import Change, Request, decide, probe
+from nsa_caps import Capabilities, Change, Package, Request, decide, probe
 from nsa_caps.policy.document import decision_document
-from nsa_caps.testing import machine
+from nsa_caps.policy.requirements.handed import other_release
+from nsa_caps.testing import GENERATIONS, machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,3 +69,10 @@ def test_what_portable_costs_is_told_where_it_is_all_there_is(tmp_path: Path, ar
     (told,) = decision.caveats
     assert "deepgemm's time" in told
     assert arch.replace("gfx1151", "gfx11xx") in told
+
+
+@pytest.mark.parametrize(("installed", "told"), [("vllm", True), ("sglang", False), ("atom", False), ("zzz", False)])
+def test_a_release_that_is_not_known_is_told_of_the_engine_that_is_asked_for(installed: str, told: bool) -> None:
+    """Another engine beside it has no part in that."""
+    caps = Capabilities(engine="vllm", engines=(Package(installed, "found"),), aiter_source=GENERATIONS["04907edc"])
+    assert ("release is not known" in (other_release(caps) or "")) == told

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 import pytest
 
-from nsa_caps import Capabilities, Change, Device, Note, Package, Request, UnknownEngineError
+from nsa_caps import (
+    ROWS,
+    Capabilities,
+    Change,
+    Device,
+    Note,
+    Package,
+    Reason,
+    Request,
+    UnknownEngineError,
+    decide,
+)
 from nsa_caps.capabilities.aiter_history import AITER_RELEASES
 from nsa_caps.capabilities.switches import resolve, with_variables
 from nsa_caps.policy.changes import torch_for
@@ -199,3 +211,19 @@ def test_variables_under_another_engine() -> None:
     assert (after.engine, after.switches["use_aiter"].value) == ("vllm", True)
     with pytest.raises(UnknownEngineError):
         with_variables(CAPS, {}, "trtllm")
+
+
+def test_a_change_behind_an_advice_is_tried() -> None:
+    """Of a reason's changes those that no program can make are passed over, not those after them."""
+
+    def requirement(caps: Capabilities, _: Request) -> Reason | None:
+        if caps.triton.version == "3.6.0":
+            return None
+        changes = (Change("advice", "ask somebody"), Change.triton("3.6.0"))
+        return Reason("x.old", "unmet", observed="an old one", required="a new one", changes=changes)
+
+    row = replace(ROWS[-1], name="mine", requirements=(requirement,))
+    caps = Capabilities(platform="cpu", triton=Package("triton", "found", "3.4.0"))
+    fix = decide(caps, rows=(row,)).smallest_fix("mine")
+    assert fix is not None
+    assert [change.value for reason in fix for change in reason.changes] == ["3.6.0"]

@@ -663,6 +663,14 @@ def test_a_request_that_no_machine_could_meet(field: str, value: object) -> None
         Request(**{field: value})  # type: ignore[arg-type]  # as a user may
 
 
+@pytest.mark.parametrize("field", ["heads", "head_dim", "quant_block_size", "index_kpool", "page_size"])
+def test_what_a_request_counts_has_31_bits(field: str) -> None:
+    """The largest number that an int32 holds is taken, and the error of the next one names it."""
+    assert getattr(Request(**{field: 2**31 - 1}), field) == 2**31 - 1  # type: ignore[arg-type]  # a count
+    with pytest.raises(RequestError, match=f"{field} is 2147483648, needs a whole number from 1 to 2147483647"):
+        Request(**{field: 2**31})  # type: ignore[arg-type]  # a count
+
+
 @pytest.mark.parametrize("rows", ["portable", ()])
 def test_rows_that_are_no_choice(rows: Any) -> None:
     """A text is no tuple of names, and nothing is nothing to choose from."""

@@ -615,6 +615,8 @@ def test_fewer_heads_where_deep_gemm_takes_them(arch: str, version: str | None, 
         ("sm_103", "3.6.0", "TRITON_PTXAS_BLACKWELL_PATH", None, "triton.ptxas-unknown"),
         ("sm_90", "3.6.0", "TRITON_PTXAS_PATH", "12.8", None),
         ("sm_90", "3.4.0", "TRITON_PTXAS_PATH", "13.0", "triton.ptxas"),
+        ("sm_90", "3.4.0", "TRITON_PTXAS_PATH", "12.8", None),
+        ("sm_90", "3.5.0", "TRITON_PTXAS_PATH", "13.0", None),
     ],
 )
 def test_the_assembler_that_a_variable_names(

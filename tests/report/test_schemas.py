@@ -30,6 +30,7 @@ from nsa_caps import (
     select_indexer_layout,
 )
 from nsa_caps.archs import Dialect
+from nsa_caps.base.serial import shortened
 from nsa_caps.capabilities.cuda import CudaToolkit, DeepGemmFiles, Ptxas
 from nsa_caps.capabilities.devices import Hidden
 from nsa_caps.capabilities.records import SCHEMA_VERSION, AiterSource
@@ -41,6 +42,7 @@ from nsa_caps.policy.reasons import CODES, Reason, Verdict
 from nsa_caps.testing import GENERATIONS, machine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -176,6 +178,43 @@ def test_every_capabilities_is_accepted(caps: Capabilities) -> None:
     """What the records write, the schema takes, and reading it back gives the same."""
     check(json.loads(caps.to_json()), "capabilities")
     assert Capabilities.from_json(caps.to_json()) == caps
+
+
+def test_a_document_of_the_schema_before_is_read() -> None:
+    """What it has is taken, and it becomes one of this release's schema."""
+    caps = Capabilities.from_dict({"schema_version": SCHEMA_VERSION - 1, "engine": "vllm"})
+    assert (caps.schema_version, caps.engine) == (SCHEMA_VERSION, "vllm")
+
+
+@pytest.mark.parametrize("of", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["lists", "objects"])
+def test_how_deep_an_extra_may_be(of: Callable[[Any], Any]) -> None:
+    """32 levels are written and read back; one more is refused by both."""
+    extra: Any = 1
+    for _ in range(32):
+        extra = of(extra)
+    caps = Capabilities(extras={"x": extra})
+    assert Capabilities.from_json(caps.to_json()) == caps
+    with pytest.raises(SnapshotError, match="nested deeper than 32"):
+        Capabilities(extras={"x": of(extra)}).to_json()
+    with pytest.raises(SnapshotError, match="nested deeper than 32"):
+        Capabilities.from_dict({"extras": {"x": of(extra)}})
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("x" * 58, f"'{'x' * 58}'"),
+        ("x" * 59, f"'{'x' * 27}...{'x' * 28}'"),
+        (["x" * 57], f"['{'x' * 55}..."),
+        (2**1999, f"{str(2**1999)[:18]}...{str(2**1999)[-19:]}"),
+        (2**2000 - 1, f"{str(2**2000 - 1)[:18]}...{str(2**2000 - 1)[-19:]}"),
+        (2**2000, "a number of 2001 bits"),
+    ],
+    ids=["whole", "cut", "in a list", "long", "longer", "too long"],
+)
+def test_how_much_of_a_value_is_quoted(value: object, told: str) -> None:
+    """Sixty characters at most, all of it where there are no more, and never a number that Python will not write."""
+    assert shortened(value) == told
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,13 @@ _LONGEST_FIELD, _LONGEST = 63, 2000
 class _Short(Repr):
     """`repr`, bounded in length and depth, and of numbers that Python refuses to write."""
 
-    maxstring = maxother = 60
-
     def repr_int(self, x: int, level: int) -> str:
         return super().repr_int(x, level) if x.bit_length() <= _LONGEST else f"a number of {x.bit_length()} bits"
 
 
 _REPR = _Short()
+# A class's own would not count: `Repr` sets them for each instance.
+_REPR.maxstring = _REPR.maxother = 60
 
 
 def to_plain(value: Any) -> Any:
