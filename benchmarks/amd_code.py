@@ -80,7 +80,7 @@ def kernels(target: str) -> dict[str, tuple[Any, dict[str, Any], dict[str, str]]
         for next_n in (1, 2):
             constants = scores | PAGED | tiles | {"NEXT_N": next_n, "ROWS": next_n, "CLEAN": True}
             found[f"logits, {order}, next_n {next_n}"] = (_logits_kernel, constants, {})
-    found["ragged_logits"] = (_ragged_kernel, scores | {"ROWS": 2, "CHUNK": 4096, "CLEAN": False}, {})
+    found["ragged_logits"] = (_ragged_kernel, scores | {"ROWS": 2, "CHUNK": 4096, "WORDS": True, "CLEAN": False}, {})
     return found
 
 

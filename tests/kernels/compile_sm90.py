@@ -3,9 +3,6 @@
 prints one JSON object a variant: `{"variant": ..., "local": bytes of local memory a thread, "fp8": products of fp8}`.
 """
 
-# What layouts launch with is private to the launcher.
-# ruff: noqa: SLF001
-
 from __future__ import annotations
 
 import json
@@ -15,34 +12,35 @@ import sys
 import tempfile
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.experimental.gluon import language as gl
 from triton.experimental.gluon._runtime import GluonASTSource
 
 from nsa_caps.kernels.portable import sm90
-from nsa_caps.kernels.portable.logits_sm90_kernel import logits_kernel
-from nsa_caps.kernels.portable.ragged_sm90_kernel import ragged_kernel
+from nsa_caps.pages import Order, PageFormat
 
 TENSORS = {"starts": "*i32", "ends": "*i32", "context_lens": "*i32", "page_table": "*i32", "out": "*fp32"}
 # As the launcher finds them: tensors at multiples of 16 bytes, lengths at multiples of 16.
 ALIGNED = (*TENSORS, "max_model_len", "capacity", "table_stride", "out_stride")
 
 
-def descriptor(dtype: str, shape: list[int], swizzle: int, bits: int) -> str:
-    """The type of a tensor descriptor's argument."""
-    return f"tensordesc<{dtype}{shape},{gl.NVMMASharedLayout(swizzle, bits, len(shape))!r}>"
+def described(one: Any) -> str:
+    """The type of a descriptor's argument."""
+    dtype = "fp32" if one.dtype == torch.float32 else "fp8e4nv"
+    return f"tensordesc<{dtype}{list(one.fields['block_shape'])},{one.fields['layout']!r}>"
 
 
-def compiled(variant: str, kernel: Any, types: dict[str, str], constants: dict[str, Any]) -> None:
+def compiled(variant: str, launch: Any) -> None:
     """Print one line."""
+    kernel, constants = launch.kernel, launch.constants
     names = list(kernel.arg_names)
     options = {name: constants[name] for name in ("num_warps", "maxnreg", "launch_pdl") if name in constants}
     fixed = {name: value for name, value in constants.items() if name in names}
-    known = TENSORS | types
-    signature = {name: "constexpr" if name in fixed else known.get(name, "i32") for name in names}
+    types = TENSORS | dict(zip(names, map(described, launch.described), strict=False))
+    signature = {name: "constexpr" if name in fixed else types.get(name, "i32") for name in names}
     divisible = {(names.index(name),): [["tt.divisibility", 16]] for name in ALIGNED if name in names}
     source = GluonASTSource(kernel, signature, fixed, divisible)
     done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
@@ -61,30 +59,19 @@ def compiled(variant: str, kernel: Any, types: dict[str, str], constants: dict[s
 
 
 def main() -> None:
-    """Compile what layouts launch."""
-    shared = {"DIM": 128, "BLOCK": 64, "FILL": 512, "PROGRAMS": 132}
-    for heads, next_n, tiles, clean in product((32, 64), (1, 2), (False, True), (False, True)):
-        columns = heads * next_n
-        types = {
-            "q_desc": descriptor("fp8e4nv", [columns, 128], 128, 8),
-            "weights_desc": descriptor("fp32", [1, columns], 0, 32),
-            "keys_desc": descriptor("fp8e4nv", [1, 8, 4, 256] if tiles else [1, 64, 128], 0 if tiles else 128, 8),
-            "scales_desc": descriptor("fp32", [1, 64], 0, 32),
-        }
-        constants = sm90._LOGITS | shared | {"ROWS": next_n, "HEADS": heads, "BATCH": 128, "STAGES": sm90._PAGES}
-        constants |= {"LEVELS": sm90._levels(heads), "TILES": tiles, "CLEAN": clean}
-        variant = f"logits, {heads} heads, next_n {next_n}, {'tiles' if tiles else 'flat'}, clean {clean}"
-        compiled(variant, logits_kernel, types, constants)
+    """Compile what layouts launch, on tensors of any size: the copy engine is asked for nothing."""
+    fp8 = torch.float8_e4m3fn
+    for heads, next_n, order, clean in product((32, 64), (1, 2), get_args(Order), (False, True)):
+        fmt = PageFormat(page_size=64, order=order)
+        q = torch.empty(4, next_n, heads, 128, dtype=fp8)
+        pages = torch.empty(16, fmt.page_bytes, dtype=torch.uint8)
+        table = torch.empty(4, 16, dtype=torch.int32)
+        launch = sm90.plan_logits(q, pages, table, 1024, 1024, fmt, programs=132, clean=clean)
+        compiled(f"logits, {heads} heads, next_n {next_n}, {order}, clean {clean}", launch)
     for heads, clean in product((32, 64, 128), (False, True)):
-        types = {
-            "q_desc": descriptor("fp8e4nv", [256, 128], 128, 8),
-            "weights_desc": descriptor("fp32", [256], 0, 32),
-            "keys_desc": descriptor("fp8e4nv", [64, 128], 128, 8),
-            "scales_desc": descriptor("fp32", [64], 0, 32),
-        }
-        constants = sm90._RAGGED | shared | {"ROWS": 256 // heads, "HEADS": heads, "STAGES": sm90._BLOCKS}
-        constants |= {"LEVELS": sm90._levels(heads), "CHUNK": 2048, "CLEAN": clean}
-        compiled(f"ragged, {heads} heads, clean {clean}", ragged_kernel, types, constants)
+        q, keys = torch.empty(64, heads, 128, dtype=fp8), torch.empty(32768, 128, dtype=fp8)
+        launch = sm90.plan_ragged(q, keys, 32768, programs=132, clean=clean)
+        compiled(f"ragged, {heads} heads, clean {clean}", launch)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,16 @@ def test_the_portable_kernel_is_the_reference(
     assert torch.equal(found, expected.masked_fill(expected == -torch.inf, 7.0))
 
 
+@pytest.mark.parametrize("fmt", FORMATS, ids=["e4m3fn", "e4m3fnuz"])
+def test_keys_that_begin_at_any_byte_are_read(fmt: PageFormat, device: str) -> None:
+    """Keys are read as words of four bytes only where they are words."""
+    q, keys, *rest = prompt(fmt, 5, 70, 32, device)
+    room = torch.zeros(keys.numel() + 1, dtype=torch.uint8, device=device)
+    room[1:] = keys.view(torch.uint8).flatten()
+    shifted = room[1:].view(keys.shape)
+    assert torch.equal(ragged_logits(q, shifted, *rest, fmt=fmt), ragged_logits(q, keys, *rest, fmt=fmt))
+
+
 def test_no_queries_and_no_keys_are_no_scores(device: str) -> None:
     """An idle rank asks for nothing and gets it."""
     fmt = FORMATS[0]

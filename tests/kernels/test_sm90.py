@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nsa_caps.kernels.portable.launch import launches_directly
 from nsa_caps.kernels.portable.tuning import logits_on_sm90, ragged_on_sm90, runs_on_sm90
 from nsa_caps.pages import PageFormat
 
@@ -28,6 +29,12 @@ def test_they_run_where_they_were_run(version: str) -> None:
 def test_they_run_with_no_other_triton(version: str) -> None:
     """Not even with one that compiles them: 3.7 and 3.8 were run on no GPU."""
     assert not runs_on_sm90("sm_90", version)
+
+
+@pytest.mark.parametrize(("version", "direct"), [("3.6.0", True), ("3.9.1", True), ("3.8.0", False), ("3.10.0", False)])
+def test_triton_is_passed_by_only_where_that_was_run(version: str, direct: bool) -> None:
+    """A kernel that is compiled is launched without Triton's front only by releases that did so on a GPU."""
+    assert launches_directly(version) == direct
 
 
 @pytest.mark.parametrize("fmt", [FLAT, TILES, PageFormat(page_size=64, scale_format="ue8m0")])
@@ -84,7 +91,7 @@ def test_they_compile_to_fp8_products_and_hardly_spill(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(lines) == 22
     assert [line["variant"] for line in lines if not line["fp8"]] == []
-    # With 32 heads of gathered keys some bounds are kept in local memory over an item's loop.
+    # The warp that fills keeps two words there, outside its loops.
     spilled = {line["variant"]: line["local"] for line in lines if line["local"]}
-    assert set(spilled) <= {"ragged, 32 heads, clean False", "ragged, 32 heads, clean True"}
-    assert max(spilled.values(), default=0) <= 72
+    assert set(spilled) <= {f"ragged, {heads} heads, clean True" for heads in (32, 64, 128)}
+    assert max(spilled.values(), default=0) <= 8

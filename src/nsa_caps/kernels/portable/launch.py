@@ -8,20 +8,34 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 import triton
+from packaging.version import Version
 
 from nsa_caps.kernels.arguments import KernelArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from torch import Tensor
 
     from nsa_caps.pages import PageFormat
 
-__all__ = ["Plans", "arch_and_units", "check_can_run", "check_head_dim", "current_device", "fp8_bytes", "signature"]
+__all__ = [
+    "RUN_ON_A_GPU",
+    "Launch",
+    "Plans",
+    "arch_and_units",
+    "check_can_run",
+    "check_head_dim",
+    "current_device",
+    "launches_directly",
+    "signature",
+]
 
 _Plan = TypeVar("_Plan")
 _NOTHING = nullcontext()
+# The releases of Triton with which the kernels in Gluon, and launches without Triton's front, were run on an H100, bit
+# for bit right: both interfaces change, so that a release which was not run is not taken. 3.7 and 3.8 compile them.
+RUN_ON_A_GPU = ((3, 6), (3, 9))
 # Shapes change from step to step, so plans are dropped some time; within a step all layers share them.
 _MOST_PLANS = 4096
 
@@ -88,18 +102,77 @@ def check_head_dim(fmt: PageFormat, least: int) -> None:
 
 def current_device(device: torch.device) -> AbstractContextManager[Any]:
     """Make this device the current one: Triton launches on that, whatever device the tensors are on."""
-    if device.type == "cpu":
-        return _NOTHING
-    module = torch.get_device_module(device)
-    if module.current_device() == device.index:
+    module = _device_module(device.type)
+    if module is None or module.current_device() == device.index:
         return _NOTHING
     context: AbstractContextManager[Any] = module.device(device)
     return context
 
 
-def fp8_bytes(tensor: Tensor) -> Tensor:
-    """fp8 numbers as bytes; a view costs a microsecond."""
-    return tensor if tensor.dtype == torch.uint8 else tensor.view(torch.uint8)
+@cache
+def _device_module(kind: str) -> Any:
+    return None if kind == "cpu" else torch.get_device_module(kind)
+
+
+@cache
+def launches_directly(triton_version: str = triton.__version__) -> bool:
+    """Whether what this Triton has compiled was launched without its front on a GPU, so that it may be."""
+    return torch.version.hip is None and Version(triton_version).release[:2] in RUN_ON_A_GPU
+
+
+class Launch:
+    """A launch on arguments that look alike from call to call.
+
+    Triton's front finds out in every call what the arguments are, which takes the host 10 us and more. What the first
+    launch compiled is kept and launched directly, as Triton's tutorials do.
+
+    Attributes:
+        kernel: what is launched.
+        constants: its constants, and the options of the launch.
+    """
+
+    def __init__(
+        self,
+        kernel: Any,
+        grid: tuple[int, ...],
+        scalars: tuple[int, ...],
+        constants: dict[str, Any],
+        device: torch.device,
+    ) -> None:
+        """Compile nothing yet.
+
+        Args:
+            kernel: what Triton made of a function: its arguments are tensors, then scalars, then constants.
+            grid: programs along each axis.
+            scalars: the whole numbers behind the tensors.
+            constants: the other arguments by name, and the options of the launch.
+            device: where the tensors are.
+        """
+        self.kernel = kernel
+        self._grid = (*grid, 1, 1)[:3]
+        self._scalars = scalars
+        self.constants = constants
+        self._device = device
+        self._direct: Callable[..., object] | None = None
+        self._rest: tuple[object, ...] = ()
+
+    def __call__(self, *given: Any) -> None:
+        """Launch on tensors, of which fp8 ones are bytes to the kernel, and descriptors."""
+        with current_device(self._device):
+            if self._direct is not None:
+                # Asked for their address only.
+                self._direct(*given, *self._rest)
+                return
+            compiled = self.kernel[self._grid](*map(_as_bytes, given), *self._scalars, **self.constants)
+            if self._device.type == "cuda" and launches_directly():
+                named = [self.constants[name] for name in self.kernel.arg_names if name in self.constants]
+                self._rest = (*self._scalars, *named)
+                self._direct = compiled[self._grid]
+
+
+def _as_bytes(argument: Any) -> Any:
+    is_fp8 = isinstance(argument, torch.Tensor) and argument.element_size() == 1
+    return argument.view(torch.uint8) if is_fp8 else argument
 
 
 @cache

@@ -17,20 +17,20 @@ import torch
 import triton
 import triton.language as tl
 
-from nsa_caps.kernels.arguments import is_told_at_once, page_view
+from nsa_caps.kernels.arguments import is_told_at_once
 from nsa_caps.kernels.logits_arguments import logits_arguments
 from nsa_caps.kernels.portable.launch import (
+    Launch,
     Plans,
     arch_and_units,
     check_can_run,
     check_head_dim,
-    current_device,
-    fp8_bytes,
     signature,
 )
 from nsa_caps.kernels.portable.operands import (
     as_operand,
     decode_scales,
+    in_order,
     keys_of_page,
     keys_of_pages,
     scales,
@@ -144,7 +144,8 @@ def _logits_kernel(
     query = request.to(tl.int64) * (NEXT_N * HEADS) + (group + column // COLUMNS) * HEADS + head
     dim = tl.arange(0, DIM)
     bits = tl.load(q + query[:, None] * DIM + dim[None, :], mask=asked[:, None], other=0)
-    queries = tl.trans(as_operand(bits, FP8_DOT, FNUZ))
+    queries = as_operand(bits, FP8_DOT, FNUZ)
+    queries = tl.trans(queries if FP8_DOT else in_order(queries, ROWS * COLUMNS, DIM))
     weight = tl.load(weights + query, mask=asked, other=0.0) * 0.5
 
     row = group + tl.arange(0, ROWS)
@@ -274,11 +275,16 @@ def _plan(
         and logits_on_sm90(fmt, batch, next_n, heads, pages.stride(0), out.stride(0))
         and all(tensor.data_ptr() % 16 == 0 for tensor in tensors)
     ):
-        return _plan_sm90(q, pages, weights, page_table, max_model_len, out, fmt, clean)
+        # Gluon, which few Tritons have as it is used here.
+        from nsa_caps.kernels.portable.sm90 import plan_logits  # noqa: PLC0415 as said above
+
+        units = arch_and_units(device)[1]
+        rows = out.stride(0)
+        return plan_logits(q, pages, page_table, max_model_len, rows, fmt, programs=units, clean=clean)
     columns = max(16, triton.next_power_of_2(heads))
     rows = min(triton.next_power_of_2(next_n), max(1, _COLUMNS // columns))
     chosen = tuning or tuning_for(device, fmt.dialect, rows * columns)
-    launcher = _logits_kernel[(max(chosen.programs, 2 * batch), triton.cdiv(next_n, rows))]
+    grid = (max(chosen.programs, 2 * batch), triton.cdiv(next_n, rows))
     capacity = min(max_model_len, page_table.shape[1] * fmt.page_size)
     scalars = (batch, max_model_len, capacity, page_table.stride(0), out.stride(0))
     constants: dict[str, Any] = {
@@ -304,39 +310,7 @@ def _plan(
         **chosen.sum_arguments(columns),
         **chosen.launch_options(),
     }
-
-    def run(q: Tensor, cache: Tensor, weights: Tensor, context_lens: Tensor, page_table: Tensor, out: Tensor) -> None:
-        with current_device(device):
-            launcher(fp8_bytes(q), page_view(cache, fmt), weights, context_lens, page_table, out, *scalars, **constants)
-
-    return run
-
-
-def _plan_sm90(
-    q: Tensor,
-    pages: Tensor,
-    weights: Tensor,
-    page_table: Tensor,
-    max_model_len: int,
-    out: Tensor,
-    fmt: PageFormat,
-    clean: bool,
-) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], object]:
-    # Gluon, which few Tritons have as it is used here.
-    from nsa_caps.kernels.portable.sm90 import logits_tensors, plan_logits  # noqa: PLC0415 as said above
-
-    device = pages.device
-    programs = arch_and_units(device)[1]
-    launch = plan_logits(
-        q, pages, weights, page_table, max_model_len, out.stride(0), fmt, programs=programs, clean=clean
-    )
-
-    def run(q: Tensor, cache: Tensor, weights: Tensor, context_lens: Tensor, page_table: Tensor, out: Tensor) -> None:
-        with current_device(device):
-            described = logits_tensors(q, page_view(cache, fmt), weights, fmt)
-            launch(described, (context_lens, page_table, out))
-
-    return run
+    return Launch(_logits_kernel, grid, scalars, constants, device)
 
 
 def _fill(*tensors: Tensor) -> object:

@@ -190,7 +190,7 @@ def _score(
     mbarrier.wait(ready, 0)
     zero = gl.zeros([BLOCK, COLUMNS], gl.float32, PRODUCT)
     # For its layout only.
-    sample = weighted_sum(zero, zero, BLOCK, ROWS, LEVELS)
+    sample = weighted_sum(zero, zero, BLOCK, ROWS, LEVELS, 8)
     PAIR: gl.constexpr = sample.type.layout
     row = gl.expand_dims(gl.arange(0, ROWS, layout=gl.SliceLayout(0, PAIR)), 0)
     token = gl.expand_dims(gl.arange(0, BLOCK, layout=gl.SliceLayout(1, PAIR)), 1)
@@ -220,7 +220,7 @@ def _score(
                 scale = scales_smem.index(stage).reshape([BLOCK]).load(gl.SliceLayout(1, PRODUCT))
                 dots = warpgroup_mma_wait(0, deps=[dots])
                 mbarrier.arrive(empty.index(stage), count=1)
-                score = weighted_sum(dots, weight, BLOCK, ROWS, LEVELS)
+                score = weighted_sum(dots, weight, BLOCK, ROWS, LEVELS, 8)
                 score = score * gl.expand_dims(gl.convert_layout(scale, gl.SliceLayout(1, PAIR)), 1)
                 start = (number + shift) * BLOCK
                 inside = token < limit - start

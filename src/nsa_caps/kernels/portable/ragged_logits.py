@@ -19,15 +19,14 @@ import triton.language as tl
 
 from nsa_caps.kernels.logits_arguments import ragged_arguments
 from nsa_caps.kernels.portable.launch import (
+    Launch,
     Plans,
     arch_and_units,
     check_can_run,
     check_head_dim,
-    current_device,
-    fp8_bytes,
     signature,
 )
-from nsa_caps.kernels.portable.operands import as_operand, load_operand, weighted_sum
+from nsa_caps.kernels.portable.operands import as_operand, in_order, load_operand, weighted_sum
 from nsa_caps.kernels.portable.tuning import ragged_on_sm90, runs_on_sm90, tuning_for
 
 if TYPE_CHECKING:
@@ -77,6 +76,7 @@ def _ragged_kernel(
     CHUNK: tl.constexpr,
     FILL: tl.constexpr,
     FP8_DOT: tl.constexpr,
+    WORDS: tl.constexpr,
     STAGES: tl.constexpr,
     LANES: tl.constexpr,
     LEVELS: tl.constexpr,
@@ -103,13 +103,19 @@ def _ragged_kernel(
         query = (first_query + column // COLUMNS).to(tl.int64) * HEADS + head
         dim = tl.arange(0, DIM)
         bits = tl.load(q + query[:, None] * DIM + dim[None, :], mask=asked[:, None], other=0)
-        queries = tl.trans(as_operand(bits, FP8_DOT, FNUZ))
+        queries = as_operand(bits, FP8_DOT, FNUZ)
+        queries = tl.trans(queries if FP8_DOT else in_order(queries, ROWS * COLUMNS, DIM))
         weight = tl.load(weights + query, mask=asked, other=0.0) * 0.5
         for step in tl.range(first, last, BLOCK, num_stages=STAGES):
             at = step + tl.arange(0, BLOCK)
             held = at < total
-            place = keys + at.to(tl.int64)[:, None] * DIM + dim[None, :]
-            key = load_operand(place, held[:, None], FP8_DOT, FNUZ)
+            place = keys + at.to(tl.int64) * DIM
+            if WORDS:
+                key = load_operand(place, held, DIM, BLOCK, DIM, False, FP8_DOT, FNUZ)
+            else:
+                loose = tl.load(place[:, None] + dim[None, :], mask=held[:, None], other=0)
+                key = as_operand(loose, FP8_DOT, FNUZ)
+                key = key if FP8_DOT else in_order(key, BLOCK, DIM)
             scale = tl.load(scales + at, mask=held, other=0.0)
             score = weighted_sum(tl.dot(key, queries), weight, BLOCK, ROWS, COLUMNS, LANES, LEVELS) * scale[:, None]
             seen = (at[:, None] >= start[None, :]) & (at[:, None] < end[None, :])
@@ -204,11 +210,14 @@ def _plan(
         and ragged_on_sm90(fmt, heads, out.stride(0))
         and all(tensor.data_ptr() % 16 == 0 for tensor in tensors)
     ):
-        return _plan_sm90(q, keys, scales, weights, out, clean)
+        # Gluon, which few Tritons have as it is used here.
+        from nsa_caps.kernels.portable.sm90 import plan_ragged  # noqa: PLC0415 as said above
+
+        return plan_ragged(q, keys, out.stride(0), programs=arch_and_units(device)[1], clean=clean)
     columns = max(16, triton.next_power_of_2(heads))
     rows = max(1, _COLUMNS // columns)
     chosen = tuning or tuning_for(device, fmt.dialect, rows * columns)
-    launcher = _ragged_kernel[(triton.cdiv(tokens, rows) * triton.cdiv(keys.shape[0], _CHUNK),)]
+    grid = (triton.cdiv(tokens, rows) * triton.cdiv(keys.shape[0], _CHUNK),)
     scalars = (tokens, keys.shape[0], out.stride(0))
     constants: dict[str, Any] = {
         "DIM": dim,
@@ -220,38 +229,13 @@ def _plan(
         "CHUNK": _CHUNK,
         "FILL": _FILL,
         "FP8_DOT": chosen.fp8_dot,
+        "WORDS": keys.data_ptr() % 4 == 0,
         "STAGES": chosen.stages,
         "CLEAN": clean,
         **chosen.sum_arguments(columns),
         **chosen.launch_options(),
     }
-
-    def run(
-        q: Tensor, keys: Tensor, scales: Tensor, weights: Tensor, starts: Tensor, ends: Tensor, out: Tensor
-    ) -> None:
-        with current_device(device):
-            launcher(fp8_bytes(q), fp8_bytes(keys), scales, weights, starts, ends, out, *scalars, **constants)
-
-    return run
-
-
-def _plan_sm90(
-    q: Tensor, keys: Tensor, scales: Tensor, weights: Tensor, out: Tensor, clean: bool
-) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], object]:
-    # Gluon, which few Tritons have as it is used here.
-    from nsa_caps.kernels.portable.sm90 import plan_ragged  # noqa: PLC0415 as said above
-
-    device = q.device
-    programs = arch_and_units(device)[1]
-    launch = plan_ragged(q, keys.view(q.dtype), scales, weights, out.stride(0), programs=programs, clean=clean)
-
-    def run(
-        q: Tensor, keys: Tensor, scales: Tensor, weights: Tensor, starts: Tensor, ends: Tensor, out: Tensor
-    ) -> None:
-        with current_device(device):
-            launch((q, weights, keys.view(q.dtype), scales), (starts, ends, out))
-
-    return run
+    return Launch(_ragged_kernel, grid, scalars, constants, device)
 
 
 def _nothing(*_tensors: Tensor) -> None:

@@ -9,7 +9,7 @@ As with `logits_sm90_kernel`, it is imported only where `tuning.runs_on_sm90` sa
 """
 
 # Triton reads the annotations of kernel arguments, and has none for pointers; what they are stands beside them.
-# ruff: noqa: ANN001, ANN201, ANN202, D103, N803, N806
+# ruff: noqa: ANN001, ANN201, ANN202, D103, N803, N806, RUF005
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma_wait,
 )
 
-from nsa_caps.kernels.portable.sm90_parts import bring, weighted_sum
+from nsa_caps.kernels.portable.sm90_parts import bring, reinterpreted, weighted_sum, weights_layout
 
 __all__ = ["ragged_kernel"]
 
@@ -51,15 +51,19 @@ def _blocks(item, groups, start, end, BLOCK: gl.constexpr, CHUNK: gl.constexpr):
 @gluon.jit
 def _load(
     given,
-    COLUMNS: gl.constexpr,
+    ROWS: gl.constexpr,
+    HEADS: gl.constexpr,
     DIM: gl.constexpr,
-    QUERIES: gl.constexpr,
     BLOCK: gl.constexpr,
     CHUNK: gl.constexpr,
     STAGES: gl.constexpr,
+    NEAR: gl.constexpr,
     GROUPS: gl.constexpr,
     PROGRAMS: gl.constexpr,
 ):
+    COLUMNS: gl.constexpr = ROWS * HEADS
+    QUERIES: gl.constexpr = GROUPS * ROWS
+    ABREAST: gl.constexpr = 8 // NEAR
     shared, descriptors, starts, ends, tokens, total, groups, items = given
     q_desc, weights_desc, keys_desc, scales_desc = descriptors
     q_smem, weights_smem, keys_smem, scales_smem, q_full, q_empty, full, empty = shared
@@ -71,14 +75,16 @@ def _load(
         first, steps = _blocks(item, groups, start, end, BLOCK, CHUNK)
         start, end = _bounds(item + PROGRAMS, items, starts, ends, tokens, total, groups, lane, QUERIES)
         if steps > 0:
-            column = (groups - 1 - item % groups) * (GROUPS * COLUMNS)
+            query = (groups - 1 - item % groups) * QUERIES
             mbarrier.wait(q_empty.index(turn & 1), turn >> 1 & 1 ^ 1)
             arrived = q_full.index(turn & 1)
             mbarrier.expect(arrived, GROUPS * COLUMNS * (DIM + 4))
             for group in gl.static_range(GROUPS):
                 place = GROUPS * (turn & 1) + group
-                bring(q_desc, [column + group * COLUMNS, 0], arrived, q_smem.index(place))
-                bring(weights_desc, [column + group * COLUMNS], arrived, weights_smem.index(place))
+                for i in gl.static_range(ROWS // ABREAST):
+                    some = [0, query + group * ROWS + i * ABREAST, 0, 0]
+                    bring(q_desc, some, arrived, q_smem.index(place * (ROWS // ABREAST) + i))
+                bring(weights_desc, [(query + group * ROWS) * HEADS], arrived, weights_smem.index(place))
             for step in range(steps):
                 stage = done % STAGES
                 mbarrier.wait(empty.index(stage), (done // STAGES) & 1 ^ 1)
@@ -91,11 +97,36 @@ def _load(
 
 
 @gluon.jit
-def _fill(line, begin, end, FILL: gl.constexpr):
-    column = gl.arange(0, FILL, layout=gl.BlockedLayout([4], [32], [4], [0]))
-    blank = gl.full([FILL], float("-inf"), gl.float32, gl.BlockedLayout([4], [32], [4], [0]))
-    for at in range(begin, end, FILL):
-        gl.store(line + at + column, blank, mask=column < end - at)
+def _blank(
+    given,
+    ROWS: gl.constexpr,
+    BLOCK: gl.constexpr,
+    CHUNK: gl.constexpr,
+    FILL: gl.constexpr,
+    GROUPS: gl.constexpr,
+    PROGRAMS: gl.constexpr,
+):
+    # -inf before and behind the blocks of each item.
+    QUERIES: gl.constexpr = GROUPS * ROWS
+    LINE: gl.constexpr = gl.BlockedLayout([4], [32], [1], [0])
+    starts, ends, out, tokens, total, out_stride, groups, items = given
+    lane = gl.arange(0, 32, layout=gl.BlockedLayout([1], [32], [1], [0]))
+    column = gl.arange(0, FILL, layout=LINE)
+    blank = gl.full([FILL], float("-inf"), gl.float32, LINE)
+    for item in range(gl.program_id(0), items, PROGRAMS):
+        start, end = _bounds(item, items, starts, ends, tokens, total, groups, lane, QUERIES)
+        first, steps = _blocks(item, groups, start, end, BLOCK, CHUNK)
+        begin = item // groups * CHUNK
+        last = gl.minimum(begin + CHUNK, total)
+        first = gl.where(steps > 0, first, last)
+        rest = first + steps * BLOCK
+        query = (groups - 1 - item % groups) * QUERIES
+        for i in range(gl.minimum(tokens - query, QUERIES)):
+            line = out + (query + i).to(gl.int64) * out_stride
+            for at in range(begin, first, FILL):
+                gl.store(line + at + column, blank, mask=column < first - at)
+            for at in range(rest, last, FILL):
+                gl.store(line + at + column, blank, mask=column < last - at)
 
 
 @gluon.jit
@@ -103,24 +134,30 @@ def _score(
     given,
     ROWS: gl.constexpr,
     HEADS: gl.constexpr,
+    DIM: gl.constexpr,
     BLOCK: gl.constexpr,
     CHUNK: gl.constexpr,
     STAGES: gl.constexpr,
     LEVELS: gl.constexpr,
+    NEAR: gl.constexpr,
     CLEAN: gl.constexpr,
-    FILL: gl.constexpr,
     GROUP: gl.constexpr,
     GROUPS: gl.constexpr,
     PROGRAMS: gl.constexpr,
 ):
     COLUMNS: gl.constexpr = ROWS * HEADS
     QUERIES: gl.constexpr = GROUPS * ROWS
+    # Columns of the product: sets of queries that lie abreast, by NEAR of their heads.
+    ABREAST: gl.constexpr = 8 // NEAR
+    SETS: gl.constexpr = ROWS // ABREAST
     PRODUCT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, COLUMNS, 32])
+    WEIGHTS: gl.constexpr = weights_layout(SETS, ABREAST, HEADS // NEAR, NEAR)
     shared, starts, ends, out, tokens, total, out_stride, groups, items = given
     q_smem, weights_smem, keys_smem, scales_smem, q_full, q_empty, full, empty = shared
+    all_queries = reinterpreted(q_smem, gl.float8e4nv, [2 * GROUPS, COLUMNS, DIM], gl.NVMMASharedLayout(128, 8, 2))
     zero = gl.zeros([BLOCK, COLUMNS], gl.float32, PRODUCT)
     # For its layout only.
-    sample = weighted_sum(zero, zero, BLOCK, ROWS, LEVELS)
+    sample = weighted_sum(zero, zero, BLOCK, ROWS, LEVELS, NEAR)
     PAIR: gl.constexpr = sample.type.layout
     row = gl.arange(0, ROWS, layout=gl.SliceLayout(0, PAIR))
     token = gl.expand_dims(gl.arange(0, BLOCK, layout=gl.SliceLayout(1, PAIR)), 1)
@@ -142,8 +179,11 @@ def _score(
         if steps > 0:
             mbarrier.wait(q_full.index(turn & 1), turn >> 1 & 1)
             place = GROUPS * (turn & 1) + GROUP
-            weight = zero + gl.expand_dims(weights_smem.index(place).load(gl.SliceLayout(0, PRODUCT)) * 0.5, 0)
-            queries = q_smem.index(place).permute((1, 0))
+            # In the order of the columns.
+            weight = weights_smem.index(place).reshape([SETS, ABREAST, HEADS // NEAR, NEAR]).load(WEIGHTS)
+            weight = gl.reshape(gl.permute(weight, (0, 2, 1, 3)), [COLUMNS])
+            weight = zero + gl.expand_dims(gl.convert_layout(weight * 0.5, gl.SliceLayout(0, PRODUCT)), 0)
+            queries = all_queries.index(place).permute((1, 0))
             target = out + query.to(gl.int64) * out_stride
             for step in range(steps):
                 number = done + step
@@ -153,7 +193,7 @@ def _score(
                 scale = scales_smem.index(stage).load(gl.SliceLayout(1, PAIR))
                 dots = warpgroup_mma_wait(0, deps=[dots])
                 mbarrier.arrive(empty.index(stage), count=1)
-                score = weighted_sum(dots, weight, BLOCK, ROWS, LEVELS) * gl.expand_dims(scale, 1)
+                score = weighted_sum(dots, weight, BLOCK, ROWS, LEVELS, NEAR) * gl.expand_dims(scale, 1)
                 at = first + step * BLOCK
                 scores = target + at + (gl.expand_dims(row, 0) * out_stride + token)
                 if (at >= common_from) & (at + BLOCK <= common_to):
@@ -167,19 +207,6 @@ def _score(
             mbarrier.arrive(q_empty.index(turn & 1), count=1)
             done += steps
             turn += 1
-        if CLEAN:
-            begin = item // groups * CHUNK
-            last = gl.minimum(begin + CHUNK, total)
-            scored = begin
-            rest = begin
-            if steps > 0:
-                scored = first
-                rest = first + steps * BLOCK
-            if (scored > begin) | (rest < last):
-                for i in range(gl.minimum(tokens - query, ROWS)):
-                    line = out + (query + i).to(gl.int64) * out_stride
-                    _fill(line, begin, scored, FILL)
-                    _fill(line, rest, last, FILL)
 
 
 @gluon.jit(do_not_specialize=["tokens", "total", "groups", "items"])
@@ -203,6 +230,7 @@ def ragged_kernel(
     CHUNK: gl.constexpr,
     STAGES: gl.constexpr,
     LEVELS: gl.constexpr,
+    NEAR: gl.constexpr,
     CLEAN: gl.constexpr,
     FILL: gl.constexpr,
     LOAD_REGISTERS: gl.constexpr,
@@ -211,7 +239,8 @@ def ragged_kernel(
 ):
     COLUMNS: gl.constexpr = ROWS * HEADS
     GROUPS: gl.constexpr = 2
-    q_smem = gl.allocate_shared_memory(gl.float8e4nv, [2 * GROUPS, COLUMNS, DIM], q_desc.layout)
+    sets: gl.constexpr = 2 * GROUPS * (ROWS * NEAR // 8)
+    q_smem = gl.allocate_shared_memory(gl.float8e4nv, [sets] + q_desc.block_shape, q_desc.layout)
     weights_smem = gl.allocate_shared_memory(gl.float32, [2 * GROUPS, COLUMNS], weights_desc.layout)
     keys_smem = gl.allocate_shared_memory(gl.float8e4nv, [STAGES, BLOCK, DIM], keys_desc.layout)
     scales_smem = gl.allocate_shared_memory(gl.float32, [STAGES, BLOCK], scales_desc.layout)
@@ -229,13 +258,27 @@ def ragged_kernel(
     shared = (q_smem, weights_smem, keys_smem, scales_smem, q_full, q_empty, full, empty)
     descriptors = (q_desc, weights_desc, keys_desc, scales_desc)
     given = (shared, starts, ends, out, tokens, total, out_stride, groups, items)
+    blanked = (starts, ends, out, tokens, total, out_stride, groups, items)
     asked = (shared, descriptors, starts, ends, tokens, total, groups, items)
-    gl.warp_specialize(
-        [
-            (_score, (given, ROWS, HEADS, BLOCK, CHUNK, STAGES, LEVELS, CLEAN, FILL, 0, GROUPS, PROGRAMS)),
-            (_score, (given, ROWS, HEADS, BLOCK, CHUNK, STAGES, LEVELS, CLEAN, FILL, 1, GROUPS, PROGRAMS)),
-            (_load, (asked, COLUMNS, DIM, GROUPS * ROWS, BLOCK, CHUNK, STAGES, GROUPS, PROGRAMS)),
-        ],
-        [4, 1],
-        [SCORE_REGISTERS, LOAD_REGISTERS],
-    )
+    if CLEAN:
+        # One warp more, for which there is room: registers are set aside for four at a time.
+        gl.warp_specialize(
+            [
+                (_score, (given, ROWS, HEADS, DIM, BLOCK, CHUNK, STAGES, LEVELS, NEAR, CLEAN, 0, GROUPS, PROGRAMS)),
+                (_score, (given, ROWS, HEADS, DIM, BLOCK, CHUNK, STAGES, LEVELS, NEAR, CLEAN, 1, GROUPS, PROGRAMS)),
+                (_load, (asked, ROWS, HEADS, DIM, BLOCK, CHUNK, STAGES, NEAR, GROUPS, PROGRAMS)),
+                (_blank, (blanked, ROWS, BLOCK, CHUNK, FILL, GROUPS, PROGRAMS)),
+            ],
+            [4, 1, 1],
+            [SCORE_REGISTERS, LOAD_REGISTERS, LOAD_REGISTERS],
+        )
+    else:
+        gl.warp_specialize(
+            [
+                (_score, (given, ROWS, HEADS, DIM, BLOCK, CHUNK, STAGES, LEVELS, NEAR, CLEAN, 0, GROUPS, PROGRAMS)),
+                (_score, (given, ROWS, HEADS, DIM, BLOCK, CHUNK, STAGES, LEVELS, NEAR, CLEAN, 1, GROUPS, PROGRAMS)),
+                (_load, (asked, ROWS, HEADS, DIM, BLOCK, CHUNK, STAGES, NEAR, GROUPS, PROGRAMS)),
+            ],
+            [4, 1],
+            [SCORE_REGISTERS, LOAD_REGISTERS],
+        )

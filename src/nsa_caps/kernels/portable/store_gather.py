@@ -18,16 +18,14 @@ from nsa_caps.kernels.arguments import (
     fp8_dtype,
     gather_arguments,
     is_told_at_once,
-    page_view,
     quantise_arguments,
     store_arguments,
 )
 from nsa_caps.kernels.portable.launch import (
+    Launch,
     Plans,
     check_can_run,
     check_head_dim,
-    current_device,
-    fp8_bytes,
     signature,
 )
 from nsa_caps.kernels.portable.store_gather_kernels import gather_kernel, quantise_kernel, store_kernel
@@ -92,16 +90,10 @@ def _plan_gather(
     if not total_tokens:
         return _nothing
     batch, max_pages = page_table.shape
-    device = pages.device
-    launcher = gather_kernel[(triton.cdiv(total_tokens, _BLOCK),)]
-    scalars = (total_tokens, batch, (batch - 1).bit_length(), page_table.stride(0), max_pages)
-    constants = {"SEARCH": batch > 1, **_format_arguments(pages, fmt)}
-
-    def run(cache: Tensor, page_table: Tensor, cu_seq_lens: Tensor, keys: Tensor, scales: Tensor) -> None:
-        with current_device(device):
-            launcher(page_view(cache, fmt), page_table, cu_seq_lens, fp8_bytes(keys), scales, *scalars, **constants)
-
-    return run
+    page_stride, constants = _format_arguments(pages, fmt)
+    scalars = (total_tokens, batch, (batch - 1).bit_length(), page_table.stride(0), max_pages, page_stride)
+    grid = (triton.cdiv(total_tokens, _BLOCK),)
+    return Launch(gather_kernel, grid, scalars, {"SEARCH": batch > 1, **constants}, pages.device)
 
 
 def store(
@@ -128,15 +120,9 @@ def _plan_store(pages: Tensor, slots: Tensor, fmt: PageFormat) -> Callable[[Tens
     tokens = slots.shape[0]
     if not tokens:
         return _nothing
-    device = pages.device
-    launcher = store_kernel[(triton.cdiv(tokens, _BLOCK),)]
-    constants = {"num_warps": _STORE_WARPS, **_format_arguments(pages, fmt)}
-
-    def run(cache: Tensor, slots: Tensor, keys: Tensor, scales: Tensor) -> None:
-        with current_device(device):
-            launcher(page_view(cache, fmt), slots, fp8_bytes(keys), scales, tokens, **constants)
-
-    return run
+    page_stride, constants = _format_arguments(pages, fmt)
+    grid = (triton.cdiv(tokens, _BLOCK),)
+    return Launch(store_kernel, grid, (tokens, page_stride), {"num_warps": _STORE_WARPS, **constants}, pages.device)
 
 
 def quantise_and_store(cache: Tensor, slots: Tensor, keys: Tensor, *, fmt: PageFormat, checked: bool = False) -> None:
@@ -164,9 +150,8 @@ def _plan_quantise(
     if not tokens:
         return _nothing
     device = pages.device
-    launcher = quantise_kernel[(triton.cdiv(tokens, _BLOCK),)]
+    page_stride, of_format = _format_arguments(pages, fmt)
     key_align = 16 // keys.element_size() if keys.stride(0) * keys.element_size() % 16 == 0 else 1
-    key_stride = keys.stride(0) // key_align
     constants = {
         "ROUND": fmt.scale_format != "fp32",
         "FNUZ": fmt.dialect == "e4m3fnuz",
@@ -174,21 +159,16 @@ def _plan_quantise(
         "KEY_ALIGN": key_align,
         # A product and a sum fused into one rounding would change the last bit of a key.
         "enable_fp_fusion": False,
-        **_format_arguments(pages, fmt),
+        **of_format,
     }
-
-    def run(cache: Tensor, slots: Tensor, keys: Tensor) -> None:
-        with current_device(device):
-            launcher(page_view(cache, fmt), slots, keys, tokens, key_stride, **constants)
-
-    return run
+    scalars = (tokens, keys.stride(0) // key_align, page_stride)
+    return Launch(quantise_kernel, (triton.cdiv(tokens, _BLOCK),), scalars, constants, device)
 
 
-def _format_arguments(pages: Tensor, fmt: PageFormat) -> dict[str, Any]:
+def _format_arguments(pages: Tensor, fmt: PageFormat) -> tuple[int, dict[str, Any]]:
     # Pages that all begin at a multiple of 16 bytes are read 16 bytes at a time; the compiler must be told.
     align = 4 if pages.stride(0) % 16 == 0 else 1
-    return {
-        "page_stride": pages.stride(0) // (4 * align),
+    return pages.stride(0) // (4 * align), {
         "PAGE_SIZE": fmt.page_size,
         "WORDS": fmt.head_dim // 4,
         "TILES": fmt.order == "tiles",

@@ -10,7 +10,7 @@ import triton
 from packaging.version import Version
 
 from nsa_caps.archs import ARCHS
-from nsa_caps.kernels.portable.launch import arch_and_units
+from nsa_caps.kernels.portable.launch import RUN_ON_A_GPU, arch_and_units
 
 if TYPE_CHECKING:
     import torch
@@ -67,9 +67,6 @@ _RESIDENTS: dict[str, tuple[tuple[int, int, int], ...]] = {"sm_90": ((64, 5, 96)
 # Eight neighbouring columns of a product lie in four threads, two in each, on every NVIDIA GPU from sm_80 to sm_90.
 _NVIDIA_LANES = 8
 
-# The releases of Triton that the kernels in Gluon were run with on an H100, bit for bit right: its interface changes,
-# so that a release which was not run is not taken. 3.7 and 3.8 compile them.
-_GLUON = ((3, 6), (3, 9))
 # Requests whose lengths the one warp that loads can hold in its registers.
 _SM90_BATCH = 256
 
@@ -86,7 +83,7 @@ def has_fp8_dot(arch: str, dialect: Dialect, triton_version: str = triton.__vers
 @cache
 def runs_on_sm90(arch: str, triton_version: str = triton.__version__) -> bool:
     """Whether the kernels in Gluon were run on this GPU with this Triton, so that they may be used there."""
-    return arch == "sm_90" and Version(triton_version).release[:2] in _GLUON
+    return arch == "sm_90" and Version(triton_version).release[:2] in RUN_ON_A_GPU
 
 
 def logits_on_sm90(fmt: PageFormat, batch: int, next_n: int, heads: int, page_stride: int, row_stride: int) -> bool:
@@ -95,7 +92,7 @@ def logits_on_sm90(fmt: PageFormat, batch: int, next_n: int, heads: int, page_st
     It is the faster one wherever it fits: on an H100 0.97 to 1.00 of DeepGEMM's time, the general one 0.98 to 1.17.
     """
     return (
-        # The shapes that were run with every release in `_GLUON`.
+        # The shapes that were run with every release in `RUN_ON_A_GPU`.
         next_n in (1, 2)
         and heads in (32, 64)
         and batch <= _SM90_BATCH
@@ -140,6 +137,6 @@ def tuning_of(arch: str, units: int, dialect: Dialect, columns: int) -> Tuning:
     programs = (2 if columns > 128 else 4) * units
     if nvidia:
         return Tuning(programs=programs, fp8_dot=fp8_dot, lanes=lanes)
-    # RDNA 3 converts to fp16 in 256 registers a thread: up to 212 are spilled with four warps and 64 tokens.
-    block, warps = (32, 8) if arch.startswith("gfx11") else (64, 4)
-    return Tuning(programs=programs, fp8_dot=fp8_dot, stages=2, block=block, warps=warps)
+    # RDNA 3 converts to fp16 in 256 registers a thread: some are spilled with 64 tokens, or with 32 and two stages.
+    block, warps, stages = (32, 8, 1) if arch.startswith("gfx11") else (64, 4, 2)
+    return Tuning(programs=programs, fp8_dot=fp8_dot, stages=stages, block=block, warps=warps)
