@@ -11,19 +11,15 @@ outside the contexts, but for the column that says so.
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import statistics
-import time
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import triton
 
+from gpu_report import report
 from nsa_caps.kernels import reference_logits
 from nsa_caps.kernels.arguments import fp8_dtype
 from nsa_caps.kernels.portable import logits as portable_logits
@@ -318,34 +314,16 @@ def uneven() -> Iterator[tuple[str, Tensor, int]]:
     yield "64 x 8,192 of 131,072", torch.full((64,), 8192, device="cuda"), 131072
 
 
-def main() -> None:
-    """Check, time, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--output", type=Path, help="also write the tables to this file")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32, help="for repeating one run's data")
-    arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
-    lines: list[str] = []
-
-    def say(*texts: str) -> None:
-        lines.extend(texts)
-        print(*texts, sep="\n", flush=True)
-
-    try:
-        deep_gemm = importlib.import_module("deep_gemm")
-        rival = "DeepGEMM"
-    except ImportError as error:
-        deep_gemm, rival = None, f"no DeepGEMM ({error})"
-    versions = f"torch {torch.__version__}, Triton {triton.__version__}, {rival}"
-    say(f"{torch.cuda.get_device_name()}, {versions}, seed {arguments.seed}.", "")
+def results(deep_gemm: Any) -> Iterator[str]:
+    """Check, then time."""
     for line in checks(deep_gemm):
-        say(f"- {line}")
+        yield f"- {line}"
     bandwidth = copy_bandwidth()
     pool = random_cache(FLAT, POOL_PAGES, partial(normal, FLAT.head_dim), positive)
-    say(
+    yield from (
         "",
-        f"Microseconds of a launch, and in brackets their part of DeepGEMM's. Floor: {TOKEN_BYTES} bytes a token,",
-        f"read once, and {SCORE_BYTES} a score, written, at a copy's {bandwidth / 1e6:.2f} TB/s. With -inf: all scores",
+        "Microseconds of a launch, and in brackets their part of DeepGEMM's. The floor is",
+        f"{TOKEN_BYTES} bytes a token and {SCORE_BYTES} a score at a copy's {bandwidth / 1e6:.2f} TB/s. With -inf: all scores",
         "of the rows are written, and compared with DeepGEMM and the rest of the rows at that speed.",
         "",
         "| batch x context | heads | next_n | floor | DeepGEMM | flat | tiles | flat, with -inf |",
@@ -353,12 +331,10 @@ def main() -> None:
     )
     for (batch, length), heads, next_n in product(SHAPES, HEADS, NEXT_N):
         lengths = torch.full((batch,), length, device="cuda")
-        say(f"| {batch} x {length:,} | {timing(deep_gemm, pool, lengths, length, heads, next_n, bandwidth)} |")
+        yield f"| {batch} x {length:,} | {timing(deep_gemm, pool, lengths, length, heads, next_n, bandwidth)} |"
     for (name, lengths, width), next_n in product(uneven(), NEXT_N):
-        say(f"| {name} | {timing(deep_gemm, pool, lengths, width, 64, next_n, bandwidth)} |")
-    if arguments.output:
-        arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        yield f"| {name} | {timing(deep_gemm, pool, lengths, width, 64, next_n, bandwidth)} |"
 
 
 if __name__ == "__main__":
-    main()
+    report(__doc__, results)

@@ -9,19 +9,16 @@ one launch of as many as fill 12 ms; the candidates take turns over the rounds w
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import statistics
 import time
 from functools import partial
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-import triton
 
 from gpu_logits import expect, whole_numbers
+from gpu_report import report
 from nsa_caps.kernels import reference_logits
 from nsa_caps.kernels.arguments import fp8_dtype
 from nsa_caps.kernels.portable.ragged_logits import ragged_logits
@@ -187,41 +184,21 @@ def timing(deep_gemm: Any, tokens: int, total: int, heads: int) -> str:
     )
 
 
-def main() -> None:
-    """Check, time, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--output", type=Path, help="also write the table to this file")
-    parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32, help="for repeating one run's data")
-    arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
-    lines: list[str] = []
-
-    def say(*texts: str) -> None:
-        lines.extend(texts)
-        print(*texts, sep="\n", flush=True)
-
-    try:
-        deep_gemm = importlib.import_module("deep_gemm")
-        rival = "DeepGEMM"
-    except ImportError as error:
-        deep_gemm, rival = None, f"no DeepGEMM ({error})"
-    versions = f"torch {torch.__version__}, Triton {triton.__version__}, {rival}"
-    say(f"{torch.cuda.get_device_name()}, {versions}, seed {arguments.seed}.", "")
+def results(deep_gemm: Any) -> Iterator[str]:
+    """Check, then time."""
     for line in checks(deep_gemm):
-        say(f"- {line}")
-    say(
+        yield f"- {line}"
+    yield from (
         "",
-        "Microseconds of a launch, and in brackets their part of DeepGEMM's. No fp8 products: as GPUs multiply that",
-        "know none.",
+        "Microseconds of a launch, and in brackets their part of DeepGEMM's. Without fp8 products: as GPUs multiply",
+        "that know none.",
         "",
         "| queries x keys | heads | DeepGEMM | portable | DeepGEMM, with -inf | portable, with -inf | without fp8 |",
         "|---|---|---|---|---|---|---|",
     )
     for (tokens, total), heads in product(SHAPES, (64, 32)):
-        say(f"| {tokens:,} x {total:,} | {timing(deep_gemm, tokens, total, heads)} |")
-    if arguments.output:
-        arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        yield f"| {tokens:,} x {total:,} | {timing(deep_gemm, tokens, total, heads)} |"
 
 
 if __name__ == "__main__":
-    main()
+    report(__doc__, results)

@@ -1,4 +1,4 @@
-"""Puts a measured table into its section of docs/performance.md.
+"""Puts a measured table into its section of docs/performance_appendix.md.
 
 Benchmarks call `write_section`. What another machine measured is put in by hand:
 `python benchmarks/sections.py NAME FILE`.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["write_section"]
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+PAGE = Path(__file__).parent.parent / "docs" / "performance_appendix.md"
 
 
 def write_section(name: str, text: str, page: Path = PAGE) -> None:

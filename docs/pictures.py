@@ -193,7 +193,7 @@ class _Bar(NamedTuple):
 
 def gather_picture() -> str:
     """Return the gather against a copy of as many bytes, by page size, a panel for each shape measured."""
-    section = (DOCS / "performance.md").read_text(encoding="utf-8").partition("<!-- begin gather -->")[2]
+    section = (DOCS / "performance_appendix.md").read_text(encoding="utf-8").partition("<!-- begin gather -->")[2]
     section = section.partition("<!-- end gather -->")[0].strip()
     bars = [_Bar(*found) for found in _MEASURED.findall(section)]
     panels = [(shape, list(those)) for shape, those in groupby(bars, lambda bar: bar.shape)]

@@ -204,14 +204,14 @@ ROWS: tuple[Row, ...] = (
         ),
         caveats=(
             always(
-                "takes deepgemm's time on an H200; without fp8 products (sm_80, gfx90a, gfx11xx) 1.5 to 2.5 times"
+                "takes deepgemm's time on an H200; without fp8 products (sm_80, gfx90a, gfx11xx) 1.3 to 2.3 times"
                 " that; not measured on AMD"
             ),
         ),
     ),
     Row(
         name="reference",
-        summary="plain torch: correct on any device, and slow: 50 to 63 times deepgemm's time, on an H200",
+        summary="plain torch: correct on any device, and slow: 48 to 68 times deepgemm's time, on an H200",
         page_size=64,
         order="flat",
         kernels="nsa_caps.kernels.reference",
