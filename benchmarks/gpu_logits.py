@@ -323,8 +323,8 @@ def results(deep_gemm: Any) -> Iterator[str]:
     yield from (
         "",
         "Microseconds of a launch, and in brackets their part of DeepGEMM's. The floor is",
-        f"{TOKEN_BYTES} bytes a token and {SCORE_BYTES} a score at a copy's {bandwidth / 1e6:.2f} TB/s. With -inf: all scores",
-        "of the rows are written, and compared with DeepGEMM and the rest of the rows at that speed.",
+        f"{TOKEN_BYTES} bytes a token and {SCORE_BYTES} a score at a copy's {bandwidth / 1e6:.2f} TB/s.",
+        "With -inf: all scores of the rows are written, compared with DeepGEMM and a fill of the rest at that speed.",
         "",
         "| batch x context | heads | next_n | floor | DeepGEMM | flat | tiles | flat, with -inf |",
         "|---|---|---|---|---|---|---|---|",
