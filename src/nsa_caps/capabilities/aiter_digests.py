@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["FLYDSL_GATES", "FLYDSL_LOOKS", "FUNCTIONS", "KERNELS", "LAUNCHES", "REFUSALS", "STATEMENTS", "KernelBody"]
+__all__ = [
+    "FLYDSL_GATES",
+    "FLYDSL_LOOKS",
+    "FUNCTIONS",
+    "KERNELS",
+    "LAUNCHES",
+    "LOGITS_LINES",
+    "REFUSALS",
+    "STATEMENTS",
+    "KernelBody",
+]
 
 
 class KernelBody(NamedTuple):
@@ -95,14 +105,23 @@ STATEMENTS: frozenset[str | None] = frozenset({
 FUNCTIONS: dict[tuple[str, str], frozenset[str]] = {
     ("aiter.jit.utils.chip_info", "get_gfx"): frozenset({
         "a3f21e732bf4", "635e0d2fb6cc", "9556ddc4112d", "1aea87c0f568", "49362b098355",
+        "228f15420ac3", "33c709e98301", "44ee220b33e2", "9727418a7e44", "d37dcec5a0b8", "f53c6f0c5f98",
     }),
-    ("aiter.jit.utils.chip_info", "get_gfx_runtime"): frozenset({"1023930ccfe3", "52d3f8735118", "6be5c910d963"}),
-    ("aiter.ops.triton.utils.device_info", "get_num_sms"): frozenset({"a48d115bdd18"}),
+    ("aiter.jit.utils.chip_info", "get_gfx_runtime"): frozenset({
+        "1023930ccfe3", "52d3f8735118", "6be5c910d963",
+        "228f15420ac3", "33c709e98301", "44ee220b33e2",
+    }),
+    ("aiter.ops.triton.utils.device_info", "get_num_sms"): frozenset({
+        "a48d115bdd18", "7f4af165edf7", "c2da02e1d54e",
+    }),
     ("aiter.utility.triton.triton_metadata_redirect", "AOTMetadataContext"): frozenset({
-        "3eb7c554d894", "bd7aac649df2",
+        "3eb7c554d894", "bd7aac649df2", "a8a84eb782de", "e3528625730d",
     }),
 }  # fmt: skip
-"""Functions that ask the machine, each with all that it calls in its module: those of history and nsa_caps.testing."""
+"""Functions that ask the machine, each with all that it calls in its module: those of history and nsa_caps.testing.
+
+By what they do, and those of main and of releases by their texts too, which takes no parsing.
+"""
 
 LAUNCHES: dict[str, Literal["fits", "short"]] = {
     **dict.fromkeys((
@@ -138,3 +157,13 @@ FLYDSL_GATES: dict[str, str] = {
 
 FLYDSL_LOOKS: frozenset[str] = frozenset({"71e9f8ce12cf", "85211f5c612d", "79adbb5c82fa", "a9f8b808e0e2"})
 """How `aiter.ops.flydsl.utils.is_flydsl_available` looks for it: none of them finds one that is not installed."""
+
+LOGITS_LINES: frozenset[str] = frozenset({
+    "d8e555db5b07", "30a4ca9211cb", "9f9db1415928", "50c298427fe5", "d093e3e950c7", "3ad80b9a18e4", "0f082b8bc73d",
+    "04fde4d47a8a", "d0cff2ad9fa3", "a13c0bce2e1d", "636ad26b9818", "5e67ce0bad0a", "311bbe636ee5",
+    "a0d7c2acca56", "b14d5f034fd0", "9e2e1ee5b48d", "1857d6b40149", "0c1897128ac0", "1e0e0d774258", "2f58d8532001",
+})  # fmt: skip
+"""The lines that refuse on some machine in logits modules of history and nsa_caps.testing: a fact stands for each.
+
+Where such a module refuses in another line too, that line is the one to tell of.
+"""

@@ -64,17 +64,22 @@ def read_regular(path: str) -> bytes:
         UnreadableError: it is no regular file, or larger.
         OSError: it cannot be opened.
     """
-    pieces: list[bytes] = []
-    length = 0
-    with open_regular(path, _LARGEST_FILE, 0) as stream:
+    # Opening a device may act on it (a watchdog starts to count), so it is looked at first.
+    _check_regular(path, os.stat(path), _LARGEST_FILE)
+    descriptor = os.open(path, _OPEN_FLAGS)
+    try:
+        status = os.fstat(descriptor)
+        _check_regular(path, status, _LARGEST_FILE)
+        data = os.read(descriptor, status.st_size + 1)
         # Files below /sys say 4096 bytes and hold less, those below /proc say none and hold anything: read to the end,
         # not to the size, and by the small piece, for a buffer of 2 MiB costs more than a file.
-        while length <= _LARGEST_FILE and (piece := stream.read(_SMALL_PIECE)):
-            pieces.append(piece)
-            length += len(piece)
-    if length > _LARGEST_FILE:
-        raise UnreadableError(path, f"more than the {_LARGEST_FILE} bytes that are read")
-    return b"".join(pieces)
+        while len(data) != status.st_size and (piece := os.read(descriptor, _SMALL_PIECE)):
+            data += piece
+            if len(data) > _LARGEST_FILE:
+                raise UnreadableError(path, f"more than the {_LARGEST_FILE} bytes that are read")
+    finally:
+        os.close(descriptor)
+    return data
 
 
 def open_regular(path: str, largest: int, buffering: int = -1) -> BinaryIO:

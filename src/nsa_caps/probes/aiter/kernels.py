@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from nsa_caps.probes.aiter.modules import bound_names
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from nsa_caps.probes.aiter.segments import Segment
 
 __all__ = ["body_digest"]
-
-_WORD = re.compile(r"[A-Za-z_]\w*")
 
 
 def body_digest(parts: list[Segment], name: str, *, doing: bool = False) -> str | None:
@@ -37,7 +34,7 @@ def body_digest(parts: list[Segment], name: str, *, doing: bool = False) -> str 
         if each in seen or each not in defined:
             continue
         seen.add(each)
-        found = set(_WORD.findall(defined[each].text))
+        found = defined[each].written.names
         words |= found
         todo += found & defined.keys()
     if not seen:
@@ -46,7 +43,7 @@ def body_digest(parts: list[Segment], name: str, *, doing: bool = False) -> str 
         top = [statement for part in parts if not part.kind for statement in part.body]
         named = [statement for statement in top if words.intersection(bound_names(statement))]
         own = [defined[each] for each in sorted(seen)]
-        pieces = [part.told.digest if doing else text_digest(part.text) for part in own]
+        pieces = [part.told.digest if doing else part.written.digest for part in own]
         return text_digest("\n".join([digest(named), *pieces]))
     except SourceError:
         return None

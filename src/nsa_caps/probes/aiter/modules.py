@@ -176,19 +176,28 @@ class Modules:
             return known.TRUSTED[dotted, name]
         if (dotted, name) not in known.ROLES:
             return None
+        # By its text first, which need not be parsed.
+        if self.closure(dotted, name, doing=False) in FUNCTIONS.get((dotted, name), ()):
+            return known.ROLES[dotted, name]
         found = self.closure(dotted, name)
         self.used[dotted, name] = found
         return known.ROLES[dotted, name] if found in FUNCTIONS.get((dotted, name), ()) else None
 
-    def closure(self, dotted: str, name: str) -> str:
-        """Return the digest of a definition and of every other of its module that it names, directly or not."""
+    def closure(self, dotted: str, name: str, *, doing: bool = True) -> str:
+        """Return the digest of a definition and of every other of its module that it names, directly or not.
+
+        Args:
+            dotted: the module.
+            name: what is defined.
+            doing: of what they do; else of their texts, in which a comment names things, too.
+        """
         lazy, seen, todo = self.lazy.get(dotted, {}), {}, [name]
         while todo:
             each = todo.pop()
             if each in seen or each not in lazy:
                 continue
             try:
-                told = lazy[each].told
+                told = lazy[each].told if doing else lazy[each].written
             except SourceError:
                 return ""
             seen[each] = told.digest
@@ -261,6 +270,8 @@ class Modules:
 
     def decorators(self, run: Run, segment: Segment, frame: Frame) -> None:
         """Look at the decorators of a function that is passed over: they run at once."""
+        if not segment.text.startswith("@"):
+            return
         for at, line in enumerate(segment.text.split("\n")):
             if not line.startswith("@"):
                 break

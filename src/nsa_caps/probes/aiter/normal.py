@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["digest", "normal", "text_digest", "walked"]
 
 _SKIPPED = frozenset({"ctx", "type_comment", "kind", "type_params", "returns", "annotation"})
+# Fields that hold texts, numbers, operators or aliases.
+_WITHOUT_NODES = frozenset({
+    "arg", "asname", "attr", "cls_name", "conversion", "ctx", "id", "is_async", "kind", "kwd_attrs", "level", "module",
+    "name", "names", "op", "ops", "rest", "simple", "type_comment", "type_ignores",
+})  # fmt: skip
+_FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
 _LENGTH = 12
 
 
@@ -40,16 +46,28 @@ def normal(nodes: list[ast.stmt]) -> str:
 
 
 def walked(nodes: Iterable[ast.AST]) -> list[ast.AST]:
-    """Return nodes and all below them, each level after the one above: `ast.walk`, at a third of its time."""
+    """Return nodes and all below them, each level after the one above; operators, contexts and aliases are left out.
+
+    `ast.walk` takes three times as long.
+    """
     found = list(nodes)
     for node in found:
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if isinstance(value, list):
-                found += [each for each in value if isinstance(each, ast.AST)]
-            elif isinstance(value, ast.AST) and not isinstance(value, ast.expr_context):
+        for name in _fields_with_nodes(node):
+            value = getattr(node, name)
+            if type(value) is list:
+                # The keys of a dict have None in the place of a `**`.
+                found += [each for each in value if each is not None]
+            elif isinstance(value, ast.AST):
                 found.append(value)
     return found
+
+
+def _fields_with_nodes(node: ast.AST) -> tuple[str, ...]:
+    kind = type(node)
+    if kind not in _FIELDS:
+        plain = kind is ast.Constant
+        _FIELDS[kind] = () if plain else tuple(name for name in kind._fields if name not in _WITHOUT_NODES)
+    return _FIELDS[kind]
 
 
 def _block(nodes: list[ast.stmt], names: dict[str, str], out: list[str]) -> None:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from nsa_caps.probes.aiter.normal import digest, walked
+from nsa_caps.probes.aiter.normal import digest, text_digest, walked
 from nsa_caps.probes.python_source import SourceError, parse
 
-__all__ = ["Segment", "Told", "segments"]
+__all__ = ["WORD", "Segment", "Told", "segments"]
 
 # A line that begins a statement at the left edge; a decorator begins the definition below it.
 _START = re.compile(r"\n(?=[^ \t\r\n#)\]}])(?:(@)|(async[ ]+def|def|class)[ ]+(\w+)|(else|elif|except|finally)\b|)")
 _MOST_STATEMENTS, _LONGEST = 1_000, 400_000
+WORD = re.compile(r"[A-Za-z_]\w*")
 _EDGE = re.compile(r"\n(?=\w)")
 # The end of a function's head.
 _HEAD = re.compile(r"\)[ ]*(?:->[^:\n]*)?:[ ]*\n")
@@ -65,6 +66,11 @@ class Segment:
         return Told(digest(self.body), _names(walked(self.body)))
 
     @cached_property
+    def written(self) -> Told:
+        """Its text as one: a digest of it, and every word in it."""
+        return Told(text_digest(self.text), frozenset(WORD.findall(self.text)))
+
+    @cached_property
     def each(self) -> list[Told | None]:
         """Its statements; None: a common one, which is always followed. Raises as `body` does."""
         found: list[Told | None] = []
@@ -77,7 +83,7 @@ class Segment:
 
 
 class Told(NamedTuple):
-    """What statements do, as a digest, and every name that they use."""
+    """A digest of statements, and every name that they use."""
 
     digest: str
     names: frozenset[str]
