@@ -69,7 +69,7 @@ def executed(text: str, triton: str, setting: str | None) -> tuple[str | None, M
     """Return the error that ends a module on a machine, if one does, and what it has bound."""
     environ = {} if setting is None else {VARIABLE: setting}
     stand_ins: dict[str, Any] = {
-        "os": SimpleNamespace(environ=environ, getenv=environ.get),
+        "os": SimpleNamespace(environ=environ, getenv=environ.get, sep="/"),
         "triton": SimpleNamespace(__version__=triton),
     }
 

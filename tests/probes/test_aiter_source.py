@@ -183,6 +183,32 @@ def test_a_reason_names_what_changed_since_when(tmp_path: Path, generation: str)
     assert f"(changed since {generation}: {NEW}: line {line}: " in reason.observed
 
 
+REFUSALS = {
+    "pages of 64": "assert KVBlockSize != 64",
+    "one Triton": "assert triton.__version__ != '3.6.0'",
+    "newer Tritons": "assert Version(triton.__version__) < Version('3.7.0')",
+    "one arch": "assert get_gfx() == 'gfx950'",
+    "tiles": "assert not (Preshuffle and KVBlockSize)",
+    "half the heads": "assert heads == 64",
+    "pages of one": "assert KVBlockSize > 1",
+    "without the bundle": "assert enable_aot_gluon_pa_mqa_logits",
+    "always": "raise OSError",
+}
+
+
+@pytest.mark.parametrize("generation", ["a6bb4993", "04907edc"])
+@pytest.mark.parametrize("what", REFUSALS)
+def test_a_refusal_that_was_added_is_the_one_that_is_named(tmp_path: Path, what: str, generation: str) -> None:
+    """Not the asserts after it, whose machines it takes away, but its own line."""
+    write_aiter_tree(tmp_path, GENERATIONS[generation])
+    path = tmp_path / "aiter" / NEW
+    old, new = "    assert not Preshuffle or", f"    {REFUSALS[what]}\n    assert not Preshuffle or"
+    text = path.read_text().replace(old, new, 1)
+    path.write_text(text)
+    line = text[: text.index(REFUSALS[what])].count("\n") + 1
+    assert found(tmp_path)[0].unaccounted[0].startswith(f"{NEW}: line {line}: ")
+
+
 HARMLESS = {
     "a docstring": (NEW, "    _, _, heads", '    """Scores."""\n    _, _, heads'),
     "a line of a log": (NEW, "    _, _, heads", '    print("scoring", KVBlockSize)\n    _, _, heads'),

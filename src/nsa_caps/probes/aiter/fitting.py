@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from nsa_caps.capabilities.aiter_digests import LAUNCHES
+from nsa_caps.capabilities.aiter_digests import LAUNCHES, LOGITS_LINES
 from nsa_caps.probes.aiter.logits import LEFT_OUT, Fired, Outcome
 from nsa_caps.probes.aiter.machines import version_of
+from nsa_caps.probes.aiter.normal import text_digest
 from nsa_caps.probes.aiter.space import parts_of, text_of
 
 if TYPE_CHECKING:
@@ -75,19 +76,17 @@ def fit(outcome: Outcome) -> Fitted:
     """Return the facts that foretell an outcome."""
     here = _Machines(outcome)
     if not here.gluon | here.plain:
-        return Fitted({}, (), tuple(_blamed(outcome)))
+        return Fitted({}, (), tuple(_blamed(outcome, outcome.space.all)))
     facts = dict(_asked(here))
     calls = {
         "tiles": here.tiles,
         "token": here.one & ~here.tiles,
         "flat": ~here.one & ~here.tiles & here.space.all,
     }
-    expected = _foretold(here, facts)
-    accounted: list[str] = []
-    for name, mask in calls.items():
-        right = all(not ((mine ^ theirs) & mask) for mine, theirs in expected)
-        if right and not outcome.unsure & mask:
-            accounted.append(name)
+    wrong = outcome.unsure
+    for mine, theirs in _foretold(here, facts):
+        wrong |= mine ^ theirs
+    accounted = [name for name, mask in calls.items() if not wrong & mask]
     # What one call alone shows says nothing where that call is not accounted for.
     for name, fact in (("tiles", "chunk_rule"), ("flat", "plain_pages")):
         if name not in accounted:
@@ -95,13 +94,23 @@ def fit(outcome: Outcome) -> Fitted:
     # Where gluon is never called, nothing tells a new Triton from an old one.
     if facts["wrapper"] == "plain" and facts["triton_gap"] != "none":
         accounted = []
-    return Fitted(facts if accounted else {}, tuple(accounted), tuple(_blamed(outcome)))
+    return Fitted(facts if accounted else {}, tuple(accounted), tuple(_blamed(outcome, wrong)))
 
 
-def _blamed(outcome: Outcome) -> Iterator[Event]:
-    """Return what makes an outcome unsure: what is not understood, else the refusals that no fact stands for."""
+def _blamed(outcome: Outcome, wrong: int) -> Iterator[Event]:
+    """Return what makes the outcome of some machines another than foretold, or unsure.
+
+    That is what is not understood; else the refusals in a line that history has not had; else those that these machines
+    come to, that of the most machines first; else the launches that they come to, where a refusal was foretold.
+    """
     doubtful = [event for event in outcome.events if event.kind == "unaccounted"]
-    yield from doubtful or [event for event in outcome.events if event.kind == "raise"]
+    raised = [event for event in outcome.events if event.kind == "raise"]
+    new = [event for event in raised if (line := outcome.line(event)) and text_digest(line) not in LOGITS_LINES]
+    here = sorted((event for event in raised if event.may & wrong), key=lambda event: -(event.may & wrong).bit_count())
+    launched = [
+        event._replace(detail="a launch") for event in outcome.events if event.kind == "launch" and event.may & wrong
+    ]
+    yield from doubtful or new or here or launched
 
 
 def _asked(here: _Machines) -> Iterator[tuple[str, Any]]:
@@ -206,7 +215,7 @@ def _foretold(here: _Machines, facts: dict[str, Any]) -> list[tuple[int, int]]:
     if facts["aot_stops_jit"]:
         jit &= ~here.aot
     bundle = active & passes & listed & at_gfx1250 & ~jit
-    old = 0 if facts["aot_needs_gluon_triton"] else here.triton(_is_3_3)
+    old = 0 if facts["aot_needs_gluon_triton"] else here.triton(lambda version: _loads_as_old(facts, version))
     bundle &= new | old
     plain = passes & ~active & ~tiles
     if facts["plain_pages"] == "one":
@@ -236,6 +245,12 @@ def _is_new(facts: dict[str, Any], version: str) -> bool:
     if facts["triton_comparison"] == "text":
         return version >= str(least)
     return version_of(version_of(version).base_version) >= version_of(least)
+
+
+def _loads_as_old(facts: dict[str, Any], version: str) -> bool:
+    """Return whether a Triton that counts as old loads a bundle: 3.3, and what only the text compares as old (3.10)."""
+    by_text = facts["triton_comparison"] == "text" and version_of(version).release >= (3, 5)
+    return _is_3_3(version) or by_text
 
 
 def _in_gap(facts: dict[str, Any], version: str) -> bool:

@@ -19,7 +19,7 @@ from nsa_caps.probes.aiter.space import Opaque, Space, parts_of, text_of
 from nsa_caps.probes.aiter.values import Compiled, Function, Kernel, Launch, Source, Tensor, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from nsa_caps.probes.aiter.modules import Modules
 
@@ -54,6 +54,8 @@ class Outcome:
         unsure: those of which that is not known.
         fired: the launches of the others.
         events: what happened, in order.
+        module: the logits module.
+        text: of a file below the package.
     """
 
     space: Space
@@ -62,6 +64,12 @@ class Outcome:
     fired: list[Fired] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     module: str = ""
+    text: Callable[[str], str | None] = str
+
+    def line(self, event: Event) -> str:
+        """Return the line of source that an event is at."""
+        lines = (self.text(event.file) or "").split("\n")
+        return lines[event.line - 1].strip() if 0 < event.line <= len(lines) else ""
 
 
 def outcome_of(modules: Modules, files: Any) -> Outcome | None:
@@ -72,7 +80,7 @@ def outcome_of(modules: Modules, files: Any) -> Outcome | None:
         return None
     space = _space(text)
     run = Run(space, modules, call_function)
-    found = Outcome(space, events=run.events, module=module)
+    found = Outcome(space, events=run.events, module=module, text=files.text)
     try:
         _called(run, modules, module)
     except (TooMuchError, RecursionError) as error:
