@@ -66,10 +66,14 @@ def read(checkout: Path) -> dict[str, Any]:
         asked = sorted(modules)
         digests = {name: state_digest(_files(Path(folder, name)), asked) for name in facts}
     distinct = list(dict.fromkeys(facts.values()))
+    known: dict[str, tuple[int, str]] = {}
+    for name, each in facts.items():
+        # Of several that differ in nothing that decides, the first.
+        known.setdefault(digests[name], (distinct.index(each), name))
     return {
         "pythons": [list(sys.version_info[:2])],
         "modules": asked,
-        "releases": {digests[name]: distinct.index(each) for name, each in facts.items()},
+        "releases": known,
         "facts": [json.loads(each) for each in distinct],
     }
 
@@ -83,8 +87,8 @@ def shared(table: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     if table["modules"] != other["modules"]:
         raise SystemExit(f"Python {other['pythons'][0]} asks for other modules: read more releases with both")
     both = {digest: at for digest, at in table["releases"].items() if digest in other["releases"]}
-    for digest, at in both.items():
-        if table["facts"][at] != other["facts"][other["releases"][digest]]:
+    for digest, (at, _) in both.items():
+        if table["facts"][at] != other["facts"][other["releases"][digest][0]]:
             raise SystemExit(f"Python {other['pythons'][0]} comes to other facts of {digest}")
     return {**table, "pythons": [*table["pythons"], *other["pythons"]], "releases": both}
 

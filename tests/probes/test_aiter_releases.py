@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nsa_caps import Host
+from nsa_caps import Host, decide, probe
 from nsa_caps.base.serial import to_plain
 from nsa_caps.probes.aiter.files import PackageFiles
 from nsa_caps.probes.aiter.reader import aiter_source, read_in_full
 from nsa_caps.probes.aiter.releases import known_facts, release_table, state_digest
-from nsa_caps.testing import GENERATIONS, write_aiter_tree
+from nsa_caps.testing import GENERATIONS, machine, write_aiter_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,14 +36,29 @@ def table(tmp_path: Path) -> dict[str, Any]:
     write_aiter_tree(tmp_path, GENERATIONS["04907edc"])
     files = files_of(tmp_path)
     facts = to_plain(read_in_full(files, "")["aiter_source"])
+    del facts["as_in"]
     asked = sorted(files.asked())
     digest = state_digest(files_of(tmp_path), asked)
-    return {"pythons": [list(sys.version_info[:2])], "modules": asked, "releases": {digest: 0}, "facts": [facts]}
+    return {
+        "pythons": [list(sys.version_info[:2])],
+        "modules": asked,
+        "releases": {digest: [0, "v0.1.20"]},
+        "facts": [facts],
+    }
 
 
 def test_a_known_source_has_the_facts_of_a_full_reading(tmp_path: Path, table: dict[str, Any]) -> None:
-    """By the digest the same facts come as by reading."""
-    assert known_facts(files_of(tmp_path), table) == GENERATIONS["04907edc"]
+    """By the digest the same facts come as by reading, and the release that they are known from."""
+    assert known_facts(files_of(tmp_path), table) == replace(GENERATIONS["04907edc"], as_in="v0.1.20")
+
+
+def test_the_report_names_the_release_that_a_source_is_as_in(tmp_path: Path) -> None:
+    """Beneath aiter's version stands the release whose files these are; of a source that is none's, nothing."""
+    caps = probe(machine(tmp_path / "m", archs=["gfx942"], aiter="04907edc"))
+    assert caps.aiter_source is not None
+    known = caps.replace(aiter_source=replace(caps.aiter_source, as_in="v0.1.16"))
+    assert "as in v0.1.16" in decide(known).explain()
+    assert "as in" not in decide(caps).explain()
 
 
 # A file below the package, and its new bytes; None: it is gone.
@@ -108,7 +123,9 @@ def test_every_release_is_known_as_it_is_read(tmp_path: Path, aiter_checkout: Pa
         by_digest = known_facts(files_of(tmp_path / tag), release_table())
         if by_digest is not None:
             known += 1
-            assert replace(by_digest, location=package) == full["aiter_source"], tag
+            assert replace(by_digest, location=package, as_in=None) == full["aiter_source"], tag
             assert full["notes"] == ()
-            assert aiter_source(Host({}, (str(tmp_path / tag),), {}, "/nowhere")) == full
+            told = aiter_source(Host({}, (str(tmp_path / tag),), {}, "/nowhere"))
+            assert told == {**full, "aiter_source": replace(by_digest, location=package)}
+            assert by_digest.as_in in GENERATIONS or str(by_digest.as_in) <= tag
     assert known >= 50

@@ -55,6 +55,7 @@ class AiterSource:
         imports_flydsl: `import aiter` runs `aiter/ops/flydsl/__init__.py`.
         flydsl_needs: where the package flydsl is installed, a version outside this fails there: `>=0.2.4`, `===0.1.1`;
             `none`: every version is taken.
+        as_in: the release, or commit, that has every deciding file as it is here, to the byte; None: none known.
         unaccounted: what was not understood, each with its file and line.
         gfx1250_waves: the W in the name of gfx1250's ahead-of-time preshuffle kernel: 2 (861b4c93), then 4 (3ccc08d2).
     """
@@ -91,4 +92,5 @@ class AiterSource:
     takes: tuple[str, ...] | None = None
     imports_flydsl: bool | None = None
     flydsl_needs: str | None = None
+    as_in: str | None = None
     unaccounted: tuple[str, ...] = ()

@@ -51,6 +51,8 @@ def _facts(caps: Capabilities, request: Request) -> Iterator[tuple[str, str, str
             yield package.name, _version(package), package.source or package.location
             if package.name == "deep_gemm" and caps.deep_gemm_files is not None:
                 yield "", *_built_for(caps.deep_gemm_files)
+            if package.name == "aiter" and caps.aiter_source is not None and caps.aiter_source.as_in is not None:
+                yield "", f"as in {caps.aiter_source.as_in}", "every file that decides"
     missing = [package.name for package in packages if package.state == "missing"]
     if missing:
         yield "missing", ", ".join(missing), None

@@ -27,7 +27,7 @@ TABLE = os.path.join(os.path.dirname(__file__), "releases.json")
 
 @cache
 def release_table() -> Mapping[str, Any]:
-    """Return the table: modules asked for, index of the facts by digest, facts, and the Pythons that came to them."""
+    """Return the table: modules asked for, by digest the facts' index and a name, facts, Pythons that came to them."""
     try:
         with open(TABLE, encoding="utf-8") as stream:
             found: dict[str, Any] = json.load(stream)
@@ -44,12 +44,12 @@ def known_facts(files: PackageFiles, table: Mapping[str, Any]) -> AiterSource | 
     """
     if list(sys.version_info[:2]) not in table["pythons"]:
         return None
-    at = table["releases"].get(state_digest(files, table["modules"]))
+    at, name = table["releases"].get(state_digest(files, table["modules"]), (None, None))
     if at is None or files.notes:
         return None
-    facts: dict[str, Any] = {}
-    for name, value in table["facts"][at].items():
-        facts[name] = tuple(value) if isinstance(value, list) else value
+    facts: dict[str, Any] = {"as_in": name}
+    for fact, value in table["facts"][at].items():
+        facts[fact] = tuple(value) if isinstance(value, list) else value
     return AiterSource(**facts)
 
 
