@@ -3,7 +3,7 @@
 One program a multiprocessor. One warp has the copy engine bring keys into shared memory, some blocks ahead; each group
 of four warps scores every block for its own queries, so that the products of one overlap with the sums of another and a
 key is read once for the queries of all groups. The work is (queries of all groups) x (a chunk of keys); a chunk that no
-query sees is passed over.
+query sees is passed over. A further warp writes `-inf` outside the blocks that are scored.
 
 As with `logits_sm90_kernel`, it is imported only where `tuning.runs_on_sm90` says so.
 """
@@ -211,7 +211,7 @@ def _score(
 
 @gluon.jit(do_not_specialize=["tokens", "total", "groups", "items"])
 def ragged_kernel(
-    q_desc,  # fp8 [tokens * HEADS, DIM]
+    q_desc,  # fp8 [HEADS // NEAR, tokens, NEAR, DIM]
     weights_desc,  # float32 [tokens * HEADS]
     keys_desc,  # fp8 [total, DIM]
     scales_desc,  # float32 [total]
