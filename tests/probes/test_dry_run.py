@@ -170,6 +170,38 @@ def test_a_cache_kernel_is_taken_as_it_is_declared(tmp_path: Path) -> None:
     assert any("declared in another way" in each for each in told["unsaid"])
 
 
+@pytest.mark.parametrize(
+    ("act", "event"),
+    [
+        ("system.open({place!r}, system.O_CREAT | system.O_WRONLY)", "open"),
+        ("system.mkdir({place!r})", "os.mkdir"),
+        ("system.fork()", "os.fork"),
+        ("system.system('touch {place}')", "os.system"),
+        ("__import__('_socket').socket()", "socket.__new__"),
+    ],
+)
+def test_what_reaches_past_the_stand_ins_is_refused(tmp_path: Path, act: str, event: str) -> None:
+    """The real modules can be reached: nothing is opened, made, started or connected by them, and it is told."""
+    place = tmp_path / "place"
+    reach = "import re\nsystem = re.enum.sys.modules['os']\n__import__ = re.enum.sys.modules['builtins'].__import__\n"
+    body = f"import torch\n{reach}{act.format(place=str(place))}\n"
+    source, told, _ = run(changed(tmp_path, LOGITS, "import torch\n", body))
+    assert source.calls == ()
+    assert any(event in each for each in told["unsaid"]), told["unsaid"]
+    assert not place.exists()
+
+
+def test_the_environment_is_not_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret of the user's is not there to be read, and no GPU is visible."""
+    monkeypatch.setenv("NSA_CAPS_SECRET", "secret")
+    look = (
+        "import re\nseen = re.enum.sys.modules['os'].environ\n"
+        "assert 'NSA_CAPS_SECRET' not in seen and seen['HIP_VISIBLE_DEVICES'] == seen['CUDA_VISIBLE_DEVICES'] == ''\n"
+    )
+    source, _, _ = run(changed(tmp_path, LOGITS, "import torch\n", f"import torch\n{look}"))
+    assert source.calls == ("tiles", "token", "flat")
+
+
 def test_a_child_that_does_not_end_is_ended(tmp_path: Path) -> None:
     """The answer is that without a dry run, and a note says why."""
     host = changed(tmp_path, LOGITS, "import torch\n", "import torch\nwhile True: pass\n")
@@ -206,6 +238,8 @@ def test_a_python_that_cannot_be_started_is_a_note(host: Host, tmp_path: Path) -
 def test_what_aiter_prints_is_no_data(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """It goes nowhere, whichever way it is printed, and the answer is the same."""
     loud = 'print("{}")\nimport warnings, logging\nwarnings.warn("loud")\nlogging.getLogger("x").error("loud")\n'
+    loud += "import re\nre.enum.sys.stdout.write('{')\nre.enum.sys.stdout.flush()\n"
+    loud += "re.enum.sys.modules['os'].write(1, b'{')\n"
     source, told, _ = run(changed(tmp_path, LOGITS, "import torch\n", f"import torch\n{loud}"))
     assert told["state"] == "executed"
     assert source.gluon_archs == ("gfx942", "gfx950")
