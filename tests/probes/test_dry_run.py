@@ -261,6 +261,28 @@ def test_reading_and_running_that_differ_are_unknown(host: Host) -> None:
     assert after.differs[1].startswith("tiles: ")
 
 
+def test_what_is_the_same_differs_in_nothing(host: Host) -> None:
+    """A version in other words, a list in another order, and archs on which nothing was executed."""
+    read = probe(host).aiter_source
+    assert read is not None
+    read = replace(read, gluon_triton="3.9", trimmed_by=("A", "B"), gluon_archs=("gfx942", "gfx1250"))
+    shows = replace(read, gluon_triton="3.9.0", trimmed_by=("B", "A"), gluon_archs=("gfx942",), known_archs=("gfx942",))
+    ran = Ran(schema_version=FILE_VERSION, digest="", shows=shows, refutes=(), unsaid=())
+    after = settled(replace(read, known_archs=("gfx942",)), ran)
+    assert (after.differs, after.source.gluon_archs) == ((), ("gfx942", "gfx1250"))
+
+
+def test_an_arch_that_aiter_does_not_know_shows_no_difference(tmp_path: Path) -> None:
+    """Without gfx1250 in GFX_MAP its waves are as they were read; so is what other archs get, where there is none."""
+    few = "GFX_MAP = {0: 'native', 5: 'gfx942', 8: 'gfx950'}\n"
+    host = lay_out(tmp_path, {"jit/utils/build_targets.py": few})
+    read = probe(host).aiter_source
+    assert read is not None
+    found = after_dry_run(host, replace(read, gfx1250_waves=4, arch_gate="select"))
+    assert found["extras"]["dry_run"]["differs"] == []
+    assert (found["aiter_source"].gfx1250_waves, found["aiter_source"].arch_gate) == (4, "select")
+
+
 def test_nothing_is_run_unless_asked(tmp_path: Path) -> None:
     """`probe` executes nothing; with `dry_run=True` it does, and says so."""
     host = lay_out(tmp_path)

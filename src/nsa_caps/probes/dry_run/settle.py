@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from nsa_caps.probes.aiter.machines import version_of
+
 if TYPE_CHECKING:
     from nsa_caps.capabilities.aiter_source import AiterSource
     from nsa_caps.probes.dry_run.kept import Ran
@@ -47,7 +49,7 @@ def settled(read: AiterSource, ran: Ran) -> Settled:
         if one is None:
             changed[name] = other
             new.append(name)
-        elif not _same(_within(name, one, ran.shows.known_archs), other):
+        elif _was_seen(name, ran.shows) and not _same(_within(name, one, ran.shows.known_archs), other):
             changed[name] = None
             differs.append(f"{name}: read as {_words(one)}, executed as {_words(other)}")
     known = read.calls or ()
@@ -64,6 +66,15 @@ def settled(read: AiterSource, ran: Ran) -> Settled:
     return Settled(replace(read, **changed), tuple(new), tuple(differs))  # type: ignore[arg-type]  # by name
 
 
+def _was_seen(name: str, shows: AiterSource) -> bool:
+    """Return whether a fact about some archs was seen: on one that aiter does not know nothing was executed."""
+    if shows.known_archs is None:
+        return True
+    if name == "gfx1250_waves":
+        return "gfx1250" in shows.known_archs
+    return name != "arch_gate" or not set(shows.known_archs) <= set(shows.gluon_archs or ())
+
+
 def _within(name: str, value: object, known: tuple[str, ...] | None) -> object:
     """Return a list of archs without those that aiter does not know, on which nothing was executed."""
     if known is None or name not in ("fp8_archs", "gluon_archs") or not isinstance(value, tuple):
@@ -74,6 +85,9 @@ def _within(name: str, value: object, known: tuple[str, ...] | None) -> object:
 def _same(one: object, other: object) -> bool:
     if isinstance(one, tuple) and isinstance(other, tuple):
         return set(one) == set(other)
+    if isinstance(one, str) and isinstance(other, str) and one[:1].isdigit():
+        # A Triton: 3.9 is 3.9.0.
+        return version_of(one) == version_of(other)
     return one == other
 
 
