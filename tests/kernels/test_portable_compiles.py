@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import nsa_caps
 from tests.kernels.targets import MARKED_TARGETS, TARGETS
 
 KERNELS = {"gather_kernel", "store_kernel", "quantise_kernel"}
@@ -48,3 +50,14 @@ def test_every_kernel_compiles_with_other_releases(target: str, release: str) ->
     if errors and all("ld.lld not found" in error for error in errors):
         pytest.skip(f"Triton before 3.5 links with ROCm's ld.lld, which is not here: {release}")
     assert errors == []
+
+
+@pytest.mark.parametrize("module", ["logits", "operands", "ragged_logits", "store_gather_kernels"])
+def test_no_kernel_calls_itself(module: str) -> None:
+    """Triton 3.3 and 3.4 follow a function that does for ever."""
+    path = Path(nsa_caps.__file__).parent / "kernels" / "portable" / f"{module}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    called = {(one.name, node.id) for one in functions for node in ast.walk(one) if isinstance(node, ast.Name)}
+    assert functions
+    assert [name for name, other in called if name == other] == []
