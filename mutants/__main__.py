@@ -79,6 +79,9 @@ def main() -> int:
     arguments.add_argument("--sample", type=int, help="how many mutants of each part, drawn at random (all)")
     arguments.add_argument("--seed", type=int, default=1, help="of the draw (1)")
     arguments.add_argument("--minutes", type=float, help="begin no further mutant of a part after this long")
+    arguments.add_argument(
+        "--aiter-checkout", metavar="DIR", help="aiter's history, which tests of the reader may read"
+    )
     arguments.add_argument("--report", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     options = arguments.parse_args()
     unknown = sorted(set(options.parts) - set(PARTS))
@@ -93,7 +96,7 @@ def main() -> int:
         commit = subprocess.run(head, cwd=copy, check=True, capture_output=True, text=True).stdout.strip()
         warm_up(copy)
         for name in options.parts or PARTS:
-            figures = try_part(name, copy, options.sample, options.seed, options.minutes, survivors)
+            figures = try_part(name, copy, options, survivors)
             if figures is None:
                 print(f"{name}: a test fails without any mutant", file=sys.stderr)
                 return 1
@@ -109,21 +112,21 @@ def main() -> int:
     return int(options.sample is None and 100 * killed < LEAST * tried)
 
 
-def try_part(
-    name: str, copy: Path, sample: int | None, seed: int, minutes: float | None, survivors: list[str]
-) -> Figures | None:
+def try_part(name: str, copy: Path, options: argparse.Namespace, survivors: list[str]) -> Figures | None:
     """Try the mutants of a part, and add those that survive; None: a test fails without any."""
     part, sources = PARTS[name], copy / "src" / "nsa_caps"
-    base = baseline(copy, part.modules, part.tests)
+    checkout = () if options.aiter_checkout is None else (f"--aiter-checkout={Path(ROOT, options.aiter_checkout)}",)
+    base = baseline(copy, part.modules, part.tests, checkout)
     if base is None:
         return None
     found = list(mutants_of(part.modules, sources))
     # All of them too in this order, so that one that is cut off is a sample.
-    drawn = random.Random(seed).sample(found, len(found) if sample is None else min(sample, len(found)))  # noqa: S311 no secret
+    count = len(found) if options.sample is None else min(options.sample, len(found))
+    drawn = random.Random(options.seed).sample(found, count)  # noqa: S311 no secret
     tried: Counter[bool] = Counter()
     start = time.monotonic()
     for count, mutant in enumerate(drawn, 1):
-        if minutes is not None and time.monotonic() - start > 60 * minutes:
+        if options.minutes is not None and time.monotonic() - start > 60 * options.minutes:
             break
         path = sources / mutant.module
         before, status = path.read_text(encoding="utf-8"), path.stat()

@@ -41,10 +41,12 @@ class Baseline(NamedTuple):
     Attributes:
         seconds: how long each takes, by its identifier.
         by_line: the tests that execute a line, by module and line.
+        options: what pytest is given with them.
     """
 
     seconds: Mapping[str, float]
     by_line: Mapping[str, Mapping[int, frozenset[str]]]
+    options: tuple[str, ...]
 
     def nearest(self, module: str, source: str, line: int) -> frozenset[str]:
         """Return the tests that execute any line of the statement that a line is part of."""
@@ -61,7 +63,7 @@ def warm_up(copy: Path) -> None:
     os.chdir(copy)
 
 
-def baseline(copy: Path, modules: Collection[str], tests: Collection[str]) -> Baseline | None:
+def baseline(copy: Path, modules: Collection[str], tests: Collection[str], options: tuple[str, ...]) -> Baseline | None:
     """Run the tests of a part, counting lines; None: one of them fails."""
     told = copy / "baseline.json"
 
@@ -72,7 +74,7 @@ def baseline(copy: Path, modules: Collection[str], tests: Collection[str]) -> Ba
         )
         counted.start()
         timing = _Timing(counted)
-        status = int(pytest.main([*_OPTIONS, *(f"tests/{name}" for name in tests)], plugins=[timing]))
+        status = int(pytest.main([*_OPTIONS, *options, *(f"tests/{name}" for name in tests)], plugins=[timing]))
         counted.stop()
         data = counted.get_data()
         lines = {str(Path(path).relative_to(sources)): data.contexts_by_lineno(path) for path in data.measured_files()}
@@ -86,7 +88,7 @@ def baseline(copy: Path, modules: Collection[str], tests: Collection[str]) -> Ba
         module: {int(line): frozenset(tests) - {""} for line, tests in lines.items()}
         for module, lines in document["lines"].items()
     }
-    return Baseline(document["seconds"], by_line)
+    return Baseline(document["seconds"], by_line, options)
 
 
 def is_killed(base: Baseline, nearest: Collection[str]) -> bool:
@@ -100,7 +102,7 @@ def _fails(base: Baseline, tests: Collection[str]) -> bool:
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         files = sorted({test.split("::")[0] for test in tests})
-        return int(pytest.main([*_OPTIONS, *files], plugins=[_Picking(base.seconds, tests)]))
+        return int(pytest.main([*_OPTIONS, *base.options, *files], plugins=[_Picking(base.seconds, tests)]))
 
     return _in_child(run, _SECONDS + 10 * sum(base.seconds[test] for test in tests)) != 0
 
