@@ -184,6 +184,13 @@ def test_a_refusal_says_what_it_would_take(tmp_path: Path) -> None:
     assert "gfx950 or gfx11" in reference.required
 
 
+def test_a_refusal_names_the_switch_that_it_would_take(tmp_path: Path) -> None:
+    """SGLang runs torch's scores where it is told to: the refusal has the switch, its value and the release."""
+    caps = nsa_caps.probe(machine(tmp_path, platform="cuda", archs=["sm_80"], engines={"sglang": "0.5.23"}))
+    (reference,) = decide_for_engine(caps).verdict("reference").reasons
+    assert "torch_logits on, release 0.5.23" in reference.required
+
+
 def test_a_page_size_that_the_engine_does_not_take_is_refused(tmp_path: Path) -> None:
     """`portable` takes pages of 128; SGLang asserts 64 on CUDA, whoever's the kernels are."""
     caps = nsa_caps.probe(machine(tmp_path, platform="cuda", archs=["sm_80"]))
