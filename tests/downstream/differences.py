@@ -65,6 +65,7 @@ CLASSES: Mapping[str, Class] = {
     "aot.kernel-missing": Class("whether the ahead-of-time kernels are there; no release has any", ("sglang#25205",)),
     "aot.wrong-arch": Class("which GPU the ahead-of-time kernels are for; aiter's loader does not look either"),
     "package.missing": Class("whether aiter or DeepGEMM is installed", ("vllm-windows#59",)),
+    "deepgemm.toolkit": Class("whether there is a CUDA toolkit, without which DeepGEMM does not import"),
     "package.impostor": Class("whether the package named aiter is AMD's"),
     "switch.preshuffle-off": Class(
         "the other name of the switch, or another grammar: 0.5.12 knows the old name and takes `1` and `true`, 0.5.23"
