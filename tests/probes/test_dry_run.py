@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,19 @@ def test_it_is_kept_and_void_when_a_file_changes(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('("gfx942", "gfx950")', '("gfx950",)'))
     source, told, _ = run(host)
     assert (told["state"], source.gluon_archs) == ("executed", ("gfx950",))
+
+
+def test_another_interpreter_in_the_place_of_one_is_asked_anew(tmp_path: Path) -> None:
+    """An upgrade that leaves a Python's path as it was makes void what that Python came to."""
+    host = lay_out(tmp_path)
+    python = tmp_path / "python"
+    states = []
+    for text in (f'exec {sys.executable} "$@"', None, f'# another release\nexec {sys.executable} "$@"'):
+        if text is not None:
+            python.write_text(f"#!/bin/sh\n{text}\n")
+            python.chmod(0o700)
+        states.append(run(host, python=str(python))[1]["state"])
+    assert states == ["executed", "kept", "executed"]
 
 
 @pytest.mark.parametrize("hostile", ["other writers", "a link", "no JSON", "another field"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def after_dry_run(
         return nothing(source.location, "found no logits function, or Python loads something else than a source")
     if host.is_file(os.path.join(os.path.dirname(source.location), EXCERPTS)):
         return nothing(source.location, "found an excerpt of aiter, which cannot be executed")
-    version = f"{python} {sys.version}"
+    version = _version_of(python)
     digest = digest_of_task(task, version)
     ran, problem = kept_run(host, source.location, version, digest)
     notes = [Note("dry_run", source.location, problem)] if problem else []
@@ -71,6 +72,15 @@ def after_dry_run(
     notes += [Note("dry_run", source.location, f"{each}: not known") for each in after.differs]
     told = {"state": state, "settled": list(after.settled), "differs": list(after.differs), "unsaid": list(ran.unsaid)}
     return {"aiter_source": after.source, "extras": {"dry_run": told}, "notes": tuple(notes)}
+
+
+def _version_of(python: str) -> str:
+    """Return what names an interpreter: another one in its place, as an upgrade leaves it, is another file."""
+    try:
+        file = os.stat(shutil.which(python) or python)
+    except OSError:
+        return f"{python} {sys.version}"
+    return f"{python} {file.st_mtime_ns} {file.st_size} {sys.version}"
 
 
 def nothing(location: str, why: str, notes: list[Note] | None = None) -> Mapping[str, Any]:
