@@ -308,6 +308,31 @@ def test_a_second_installation_takes_the_place_of_the_first(tmp_path: Path) -> N
     assert snapshot(modules) == before
 
 
+ACCESSOR_OF_TILES = """
+_use_aiter_preshuffle = aiter_can_use_preshuffle_paged_mqa()
+if _use_aiter_preshuffle:
+    from aiter.ops.cache import cp_gather_indexer_k_quant_cache
+def gather():
+    return cp_gather_indexer_k_quant_cache() if _use_aiter_preshuffle else "SGLang's own"
+"""
+
+
+def test_a_module_that_was_imported_without_tiles_finds_their_gather_later(tmp_path: Path) -> None:
+    """Whoever kept "no tiles" imported nothing for them: later tiles are refused without aiter, or import it then."""
+    modules = sglang_modules(DSA, answer=True)
+    sglang.install(sglang.indexer_layout(caps=mi300x(tmp_path / "a", triton="3.4.0")), modules=modules)
+    late = modules["sglang.late"] = ModuleType("sglang.late")
+    vars(late)[GATE] = vars(modules[DSA])[GATE]
+    exec(ACCESSOR_OF_TILES, vars(late))  # noqa: S102 a module of SGLang's, in small
+    assert late.gather() == "SGLang's own"
+    with pytest.raises(sglang.InstallError, match=r"gathers tiles by aiter\.ops\.cache"):
+        sglang.install(sglang.indexer_layout(caps=mi300x(tmp_path / "b")), modules=modules)
+    assert late.gather() == "SGLang's own"
+    sglang.uninstall(modules)
+    with pytest.raises(sglang.InstallError, match="aiter"):
+        late.gather()
+
+
 def test_gather_and_store_are_replaced_where_asked_for(tmp_path: Path) -> None:
     """Both go through the one layout then, whoever holds the classes; an argument that does not fit is refused."""
     modules = sglang_modules(DSA, answer=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, NamedTuple
 
 from nsa_caps.engines.replacing import ABSENT, InstallError, Replacement, namespace
@@ -100,9 +100,10 @@ def replace_gates(loaded: Iterable[ModuleType], gates: Gates) -> list[Replacemen
     for module in loaded:
         if namespace(module).get(GATE) is gates.original and module.__name__ not in V4:
             found += _answer(module, gates.original, gates.answer(module.__name__))
-    for each in found:
-        if each.name == _TILE_GATHER[1]:
-            _import_tile_gather()
+    # Also where an earlier installation put it.
+    late = any(namespace(each.owner).get(_TILE_GATHER[1]) is _gather_tiles for each in found)
+    if gates.tiles() and (late or any(each.name == _TILE_GATHER[1] for each in found)):
+        _import_tile_gather()
     return found
 
 
@@ -123,9 +124,18 @@ def _answer(module: ModuleType, before: Callable[[], bool], after: Callable[[], 
     if names.get(_KEPT, after()) is not after():
         found.append(Replacement(module, _KEPT, names[_KEPT], after()))
         # A module that was imported while there were no tiles never imported what gathers them.
-        if after() and "GetKAndS" in names and _TILE_GATHER[1] not in names:
-            found.append(Replacement(module, _TILE_GATHER[1], ABSENT, partial(_gather_tiles)))
+        if after() and _TILE_GATHER[1] not in names and _uses(module, _TILE_GATHER[1]):
+            found.append(Replacement(module, _TILE_GATHER[1], ABSENT, _gather_tiles))
     return found
+
+
+def _uses(module: ModuleType, name: str) -> bool:
+    """Return whether a function or method that a module defines takes a name from it."""
+    defined = [each for each in namespace(module).values() if isinstance(each, (type, FunctionType))]
+    own = [each for each in defined if each.__module__ == module.__name__]
+    methods = [each for kind in own if isinstance(kind, type) for each in vars(kind).values()]
+    functions = [getattr(each, "__func__", each) for each in (*own, *methods)]
+    return any(isinstance(each, FunctionType) and name in each.__code__.co_names for each in functions)
 
 
 def _import_tile_gather() -> Callable[..., Any]:
