@@ -34,6 +34,7 @@ def caps(
         torch=Package("torch", "found", "2.9.1", "torch", f"{site}/torch", f"{site}/torch/version.py"),
         triton=Package("triton", "found", triton, "triton", f"{site}/triton", f"{site}/triton/__init__.py"),
         aiter=Package("aiter", "found", "0.1.13", "amd-aiter", "/src/aiter/aiter", "/src/aiter/aiter/_version.py"),
+        flydsl=Package("flydsl", "missing"),
         aiter_source=GENERATIONS[generation],
         variables=variables,
         switches=switches,
