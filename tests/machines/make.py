@@ -341,7 +341,7 @@ TABLE: tuple[Entry, ...] = (
         nvidia("sm_90"), {"CUDA_VISIBLE_DEVICES": ""}),
     Entry(REFERENCE, "ray-actor-rocr-blank", "ray#54928: so does ROCr",
         mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "ROCR_VISIBLE_DEVICES": ""}),
-    Entry("none", "ray-actor-hip-blank", "verl#6664: HIP takes it for unset, torch's count for none: not known",
+    Entry(TILES, "ray-actor-hip-blank", "verl#6664: HIP takes it for unset, though torch counts none until then",
         mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "HIP_VISIBLE_DEVICES": ""}),
     Entry(REFERENCE, "mi300x-masked-three-times", "SkyRL#2230: HIP counts in what ROCr leaves",
         mi300x("3.6.0", "a6bb4993", "0.1.13"), {**ASKED, "ROCR_VISIBLE_DEVICES": "1", "HIP_VISIBLE_DEVICES": "1",

@@ -152,10 +152,7 @@ def test_the_variables_that_hide_are_the_fewest(mixed: Host) -> None:
 @pytest.mark.parametrize(
     ("environ", "source", "words"),
     [
-        # HIP takes an empty text for unset, and passes over a repeat.
-        ({"HIP_VISIBLE_DEVICES": ""}, "HIP_VISIBLE_DEVICES", "'' is no GPU to torch"),
-        ({"HIP_VISIBLE_DEVICES": "", "CUDA_VISIBLE_DEVICES": "1"}, "HIP_VISIBLE_DEVICES", "'' is no GPU to torch"),
-        ({"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES", "'' is no GPU to torch"),
+        # HIP passes over a repeat.
         ({"HIP_VISIBLE_DEVICES": "0,0,1"}, "HIP_VISIBLE_DEVICES", "'0,0,1' is no GPU to torch"),
         (
             {"ROCR_VISIBLE_DEVICES": "0,1", "HIP_VISIBLE_DEVICES": "0,1,2"},
@@ -171,6 +168,23 @@ def test_where_hip_and_torch_disagree_the_gpus_are_not_known(
     found = devices(replace(mixed, environ=environ))
     assert (found["devices"], found["devices_unread"]) == (None, "hip-and-torch")
     assert [note.text for note in found["notes"] if note.source == source and words in note.text]
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"HIP_VISIBLE_DEVICES": "", "CUDA_VISIBLE_DEVICES": "1"}, ("gfx950",)),
+        ({"HIP_VISIBLE_DEVICES": ""}, ("gfx942", "gfx950", "gfx1100", "gfx942")),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+    ],
+)
+def test_a_blank_variable_is_unset_where_it_is_hips_and_no_gpu_where_it_is_cudas(
+    mixed: Host, environ: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    """HIP takes its own for unset; CUDA's is blanked to hide all (Ray, verl#6664). A note tells how torch counts."""
+    seen, _, notes = asked(mixed, **environ)
+    assert seen == expected
+    assert any("'' is no GPU to torch" in note.text for note in notes)
 
 
 def test_what_rocr_leaves_is_no_matter_of_torch(mixed: Host) -> None:

@@ -90,11 +90,12 @@ def _amd(host: Host, listed: list[Gpu], notes: list[Note]) -> dict[str, Any]:
         return {"devices": (), "hidden": hidden}
     by_rocr, seen = _amd_visible(gpus, host.environ, notes)
     found: dict[str, Any] = {"rocminfo_arch": by_rocr[0].arch if by_rocr else None}
-    if seen and _torch_disagrees(host.environ, notes):
+    counted = _counted_by_torch(seen, host.environ, notes) if seen else seen
+    if counted is None:
         found |= {"devices": None, "devices_unread": "hip-and-torch"}
     else:
-        found["devices"] = _numbered(seen)
-    if not seen:
+        found["devices"] = _numbered(counted)
+    if counted is not None and not counted:
         found["hidden"] = _hidden_by_variables(gpus, host.environ)
     if all(gpu.arch in ARCHS and ARCHS[gpu.arch].vendor == "hygon" for gpu in listed):
         found |= {"platform": "dcu", "platform_source": f"{listed[0].source}: Hygon's"}
@@ -116,21 +117,24 @@ def _amd_visible(
     return by_rocr, seen
 
 
-def _torch_disagrees(environ: Mapping[str, str], notes: list[Note]) -> bool:
-    """Return whether torch counts no GPU where HIP shows some.
+def _counted_by_torch(seen: Sequence[Gpu], environ: Mapping[str, str], notes: list[Note]) -> Sequence[Gpu] | None:
+    """Return which of the GPUs that HIP shows an engine finds; None: that is not known.
 
     `torch.cuda.device_count()` reads the same variables, by a grammar of its own, until HIP is initialised, and HIP's
-    count from then on: whether an engine finds a GPU depends on when it asks.
+    count from then on: whether an engine finds a GPU depends on when it asks. Who blanks HIP's variable has unset it as
+    far as kernels go; who blanks CUDA's means none (Ray, verl#6664).
     """
     if _ROCR in environ and environ.get(_HIP, "").count(",") > environ[_ROCR].count(","):
         notes.append(Note("devices", _HIP, f"has more entries than {_ROCR}: torch raises RuntimeError"))
-        return True
-    counted = _HIP if _HIP in environ else _CUDA if _ROCR not in environ else None
-    text = environ.get(counted) if counted else None
-    if text is None or torch_list(text):
-        return False
-    notes.append(Note("devices", str(counted), f"{text!r} is no GPU to torch until HIP is used, and HIP shows some"))
-    return True
+        return None
+    variable = _HIP if _HIP in environ else _CUDA if _ROCR not in environ else None
+    text = environ.get(variable) if variable else None
+    if variable is None or text is None or torch_list(text):
+        return seen
+    notes.append(Note("devices", variable, f"{text!r} is no GPU to torch until HIP is used, and HIP shows some"))
+    if text:
+        return None
+    return seen if variable == _HIP else ()
 
 
 def _hidden_by_variables(gpus: Sequence[Gpu], environ: Mapping[str, str]) -> Hidden:
