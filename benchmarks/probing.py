@@ -12,6 +12,7 @@ import argparse
 import compileall
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nsa_caps
-from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.files import EXCERPTS, PackageFiles
 from nsa_caps.probes.aiter.reader import aiter_source, read_in_full
 from nsa_caps.probes.aiter.releases import known_facts, release_table
 from nsa_caps.testing import machine
@@ -135,7 +136,9 @@ def _first_call(distributions: int, *, with_aiter: bool, checkout: Path | None) 
 
 
 def _take_sources(checkout: Path, site: Path, commit: str = AITER_COMMIT) -> None:
-    """Put aiter's own sources in the place of the small tree."""
+    """Put aiter's own sources in the place of the small tree, which is marked as an excerpt."""
+    shutil.rmtree(site / "aiter", ignore_errors=True)
+    (site / EXCERPTS).unlink(missing_ok=True)
     archive = subprocess.check_output(["git", "-C", str(checkout), "archive", commit, "aiter"])
     site.mkdir(exist_ok=True)
     subprocess.run(["tar", "x", "-C", str(site), "--wildcards", "*.py"], input=archive, check=True)
