@@ -128,7 +128,7 @@ def _run_by(replacement: Any, runs: Any) -> None:
 
 
 @pytest.mark.parametrize("version", ["0.30.0", "0.33.0"])
-@pytest.mark.parametrize("arch", ["gfx942", "gfx90a"])
+@pytest.mark.parametrize("arch", ["gfx942", "gfx90a", "gfx1151"])
 def test_vllms_indexer_chooses_what_the_oracle_does(
     vllms: list[Wheel], tmp_path: Path, version: str, arch: str
 ) -> None:
