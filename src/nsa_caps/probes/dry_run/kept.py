@@ -23,18 +23,9 @@ __all__ = ["Ran", "digest_of_task", "keep", "kept_run"]
 
 FILE_VERSION = 1
 _FOLDER = "dry-runs"
-_HERE = os.path.dirname(__file__)
-# What runs in the child: another answer is another digest.
-_CODE = (
-    "calls.py",
-    "child.py",
-    "facts.py",
-    "importing.py",
-    "stand_ins.py",
-    "task.py",
-    "triton_stand_in.py",
-    "world.py",
-)
+_HERE = os.path.dirname(os.path.abspath(__file__))
+# Whose code answers: what is asked and how facts fit what ran is the reader's. Another answer is another digest.
+_ANSWERS = (_HERE, os.path.join(os.path.dirname(_HERE), "aiter"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +50,11 @@ class Ran:
 def digest_of_task(task: Mapping[str, Any], python: str) -> str:
     """Return a digest of what is asked, of the sources, and of what answers."""
     whole = sha256(f"{FILE_VERSION}\0{python}\0{json.dumps(task, sort_keys=True)}".encode("utf-8", "surrogatepass"))
-    for name in _CODE:
-        with open(os.path.join(_HERE, name), "rb") as stream:
-            whole.update(stream.read())
+    for folder in _ANSWERS:
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".py"):
+                with open(os.path.join(folder, name), "rb") as stream:
+                    whole.update(stream.read())
     return whole.hexdigest()
 
 
