@@ -1,7 +1,7 @@
 """`python -m mutants [--sample N] [PART ...]`: change the source at one place, and a test must fail.
 
-cosmic-ray makes the mutants; the sources are changed in a copy of what is committed. With `--report` the page of
-figures gets the table and every survivor, by what was written and what the mutant has. Needs the extra `mutants`.
+cosmic-ray makes the mutants; the sources are changed in copies of what is committed. `--results` keeps the figures and
+every survivor, from which `python -m mutants.report` writes the page. Needs the extra `mutants`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,22 @@ import argparse
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mutants.making import line_changed, mutants_of
-from mutants.running import baseline, is_killed, warm_up
+from mutants.making import Changed, Mutant, line_changed, mutants_of
+from mutants.report import ROOT, Figures, Survivor, report, write
+from mutants.running import Baseline, baseline, is_killed, warm_up, workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "reliability.md"
-BEGIN, END = "<!-- mutants -->\n", "<!-- end of mutants -->\n"
 # Per cent that must be killed where all mutants were tried.
 LEAST = 97.0
 
@@ -78,120 +77,104 @@ def main() -> int:
     arguments.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
     arguments.add_argument("--sample", type=int, help="how many mutants of each part, drawn at random (all)")
     arguments.add_argument("--seed", type=int, default=1, help="of the draw (1)")
-    arguments.add_argument("--minutes", type=float, help="begin no further mutant of a part after this long")
+    arguments.add_argument("--jobs", type=int, default=1, help="how many are tried at once (1)")
+    arguments.add_argument("--minutes", type=float, help="begin no further mutant after this long")
     arguments.add_argument(
         "--aiter-checkout", metavar="DIR", help="aiter's history, which tests of the reader may read"
     )
-    arguments.add_argument("--report", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    arguments.add_argument("--commit", help="what the sources are called (git's name of what is checked out)")
+    arguments.add_argument("--results", type=Path, help="write the figures as JSON, for `python -m mutants.report`")
     options = arguments.parse_args()
     unknown = sorted(set(options.parts) - set(PARTS))
     if unknown:
         arguments.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    rows: list[Figures] = []
-    survivors: list[str] = []
+    end = math.inf if options.minutes is None else time.monotonic() + 60 * options.minutes
+    warm_up()
     with tempfile.TemporaryDirectory(prefix="nsa-caps-mutants-") as folder:
-        copy = Path(folder) / "copy"
+        rows = try_parts(options.parts or list(PARTS), Path(folder), end, options)
+    print(report(rows))
+    tried, killed = sum(row.tried for row in rows), sum(row.killed for row in rows)
+    failed = any(row.failed for row in rows)
+    return int(failed or (options.sample is None and 100 * killed < LEAST * tried))
+
+
+def try_parts(names: list[str], folder: Path, end: float, options: argparse.Namespace) -> list[Figures]:
+    """Try the mutants of some parts, of each the same share where time runs out."""
+    first = folder / "0" / "copy"
+    commit = copied(first, options.commit)
+    asked = " ".join(["python -m mutants", *sys.argv[1:]])
+    bases = baselines(names, [first] * options.jobs, options)
+    copies = [first, *(folder / str(number) / "copy" for number in range(1, options.jobs))]
+    for copy in copies[1:]:
+        # Compiled tests too.
+        shutil.copytree(first, copy)
+    drawn: list[tuple[float, str, Mutant]] = []
+    rows: dict[str, Figures] = {}
+    for name in names:
+        found = list(mutants_of(PARTS[name].modules, first / "src" / "nsa_caps"))
+        # All of them too in this order, so that one that is cut off is a sample.
+        count = len(found) if options.sample is None else min(options.sample, len(found))
+        sample = random.Random(options.seed).sample(found, count)  # noqa: S311 no secret
+        drawn += ((place / count, name, mutant) for place, mutant in enumerate(sample))
+        rows[name] = Figures(name, len(found), 0, (), asked, commit, bases[name].failed)
+    with workers(copies) as pool:
+        trials = {pool.submit(try_one, bases[name], mutant, end): (name, mutant) for _, name, mutant in sorted(drawn)}
+        for trial in as_completed(trials):
+            name, mutant = trials[trial]
+            row, (outcome, changed) = rows[name], trial.result()
+            print(f"{name}: {outcome} {mutant.module}:{changed.number}: {changed.after}", flush=True)
+            if outcome == "no Python":
+                rows[name] = row._replace(found=row.found - 1)
+            if outcome in {"killed", "SURVIVED"}:
+                rows[name] = row._replace(tried=row.tried + 1)
+            if outcome == "SURVIVED":
+                survivor = Survivor(mutant.module, changed.before, changed.after)
+                rows[name] = rows[name]._replace(survivors=(*row.survivors, survivor))
+            if options.results is not None:
+                write(rows.values(), options.results)
+    return list(rows.values())
+
+
+def copied(copy: Path, commit: str | None) -> str:
+    """Copy what is committed, or, where there is no history, all there is; return what it is called."""
+    if (ROOT / ".git").exists():
         subprocess.run(["git", "clone", "-q", str(ROOT), str(copy)], check=True)
         head = ["git", "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(head, cwd=copy, check=True, capture_output=True, text=True).stdout.strip()
-        warm_up(copy)
-        for name in options.parts or PARTS:
-            figures = try_part(name, copy, options, survivors)
-            if figures is None:
-                print(f"{name}: a test fails without any mutant", file=sys.stderr)
-                return 1
-            rows.append(figures)
-        os.chdir(ROOT)
-    text = report(" ".join(["python -m mutants", *sys.argv[1:]]), commit, rows, survivors)
-    print(text)
-    if options.report:
-        page = PAGE.read_text(encoding="utf-8")
-        before, rest = page.split(BEGIN)
-        PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
-    tried, killed = sum(row.tried for row in rows), sum(row.killed for row in rows)
-    return int(options.sample is None and 100 * killed < LEAST * tried)
+        return commit or subprocess.run(head, cwd=copy, check=True, capture_output=True, text=True).stdout.strip()
+    shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    return commit or "?"
 
 
-def try_part(name: str, copy: Path, options: argparse.Namespace, survivors: list[str]) -> Figures | None:
-    """Try the mutants of a part, and add those that survive; None: a test fails without any."""
-    part, sources = PARTS[name], copy / "src" / "nsa_caps"
+def baselines(names: list[str], copies: list[Path], options: argparse.Namespace) -> dict[str, Baseline]:
+    """Run the tests of some parts without any mutant."""
     checkout = () if options.aiter_checkout is None else (f"--aiter-checkout={Path(ROOT, options.aiter_checkout)}",)
-    base = baseline(copy, part.modules, part.tests, checkout)
-    if base is None:
-        return None
-    found = list(mutants_of(part.modules, sources))
-    # All of them too in this order, so that one that is cut off is a sample.
-    count = len(found) if options.sample is None else min(options.sample, len(found))
-    drawn = random.Random(options.seed).sample(found, count)  # noqa: S311 no secret
-    tried: Counter[bool] = Counter()
-    start = time.monotonic()
-    for count, mutant in enumerate(drawn, 1):
-        if options.minutes is not None and time.monotonic() - start > 60 * options.minutes:
-            break
-        path = sources / mutant.module
-        before, status = path.read_text(encoding="utf-8"), path.stat()
-        after = mutant.text(before)
-        changed = line_changed(before, after)
-        if not changed.matters:
-            continue
-        path.write_text(after, encoding="utf-8")
-        # Compiled code counts where time and size are those of the source: a mutant has a second of its own.
-        os.utime(path, (status.st_atime, status.st_mtime + count))
-        killed = is_killed(base, base.nearest(mutant.module, before, changed.number))
-        path.write_text(before, encoding="utf-8")
-        os.utime(path, (status.st_atime, status.st_mtime))
-        tried[killed] += 1
-        if not killed:
-            survivors.append(f"| `{mutant.module}` | `{_cell(changed.before)}` | `{_cell(changed.after)}` |")
-        print(f"{name}: {'killed' if killed else 'SURVIVED'} {mutant.module}: {changed.after}", flush=True)
-    return Figures(name, len(found), tried[True] + tried[False], tried[True])
+    with workers(copies) as pool:
+        bases = {name: baseline(pool, [f"tests/{test}" for test in PARTS[name].tests], checkout) for name in names}
+    for name, base in bases.items():
+        for test in base.failed:
+            print(f"{name}: fails without any mutant, and is left out: {test}", file=sys.stderr)
+    return bases
 
 
-class Figures(NamedTuple):
-    """How the mutants of a part fared.
-
-    Attributes:
-        part: its name, or `all`.
-        found: how many mutants there are.
-        tried: how many were tried.
-        killed: how many of those a test failed for.
-    """
-
-    part: str
-    found: int
-    tried: int
-    killed: int
-
-    @property
-    def share(self) -> str:
-        """Per cent that were killed, and, of a sample, what that says of all with 95 % confidence (Wilson)."""
-        if not self.tried:
-            return "none tried"
-        share, z = self.killed / self.tried, 1.96
-        if self.tried == self.found:
-            return f"{100 * share:.1f} %"
-        middle = share + z * z / (2 * self.tried)
-        half = z * math.sqrt(share * (1 - share) / self.tried + z * z / (4 * self.tried**2))
-        low, high = ((middle + side) / (1 + z * z / self.tried) for side in (-half, half))
-        return f"{100 * share:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def report(asked: str, commit: str, rows: list[Figures], survivors: list[str]) -> str:
-    """Return the figures and the survivors as Markdown."""
-    lines = [f"`{asked}`, of commit {commit}:", "", "| part | mutants | tried | killed | |", "|---|---|---|---|---|"]
-    whole = Figures(
-        "all", sum(row.found for row in rows), sum(row.tried for row in rows), sum(row.killed for row in rows)
-    )
-    lines += [
-        f"| {row.part} | {row.found:,} | {row.tried:,} | {row.killed:,} | {row.share} |" for row in (*rows, whole)
-    ]
-    if survivors:
-        lines += ["", "Survivors:", "", "| module | line | mutant |", "|---|---|---|", *survivors]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(line: str) -> str:
-    return line.replace("|", "\\|") or " "
+def try_one(base: Baseline, mutant: Mutant, end: float) -> tuple[str, Changed]:
+    """Try a mutant in a worker's copy of the sources, and say how it fared and what it was."""
+    if time.monotonic() > end:
+        return "not begun", Changed(0, "", "")
+    path = Path("src/nsa_caps") / mutant.module
+    before, status = path.read_text(encoding="utf-8"), path.stat()
+    after = mutant.text(before)
+    changed = line_changed(before, after)
+    try:
+        compile(after, path, "exec", dont_inherit=True)
+    except SyntaxError:
+        return "no Python", changed
+    path.write_text(after, encoding="utf-8")
+    # Compiled code counts where time and size are those of the source: a mutant has a second of its own.
+    os.utime(path, (status.st_atime, status.st_mtime + 1))
+    killed = is_killed(base, base.executing(mutant.module, before, changed.number))
+    path.write_text(before, encoding="utf-8")
+    os.utime(path, (status.st_atime, status.st_mtime))
+    return "killed" if killed else "SURVIVED", changed
 
 
 if __name__ == "__main__":

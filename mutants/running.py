@@ -1,7 +1,8 @@
-"""Whether a test fails: in a child of this process, which has imported pytest and never the library.
+"""Whether a test fails: in a child of a process that has imported pytest and never the library.
 
-A first run tells which tests execute a line, and how long each takes. A mutant is shown to those of its line alone, the
-quickest first, and to all others of its part only where it survives them.
+A first run tells which tests execute a line, and how long each takes. A mutant is shown to those of its line, the
+quickest first, and where it survives them to all others of their files, which may use what one of them had computed.
+A line that runs as its module is imported is executed by every file.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import ast
 import json
 import os
 import resource
+import signal
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,19 +25,17 @@ import coverage
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from multiprocessing.queues import SimpleQueue
 
-__all__ = ["Baseline", "baseline", "is_killed", "warm_up"]
+__all__ = ["Baseline", "baseline", "is_killed", "warm_up", "workers"]
 
 # What tests import, and what takes longer than most of them; nothing that imports the library.
-_WARM = ("hypothesis", "jsonschema", "packaging.version", "torch")
-# The seconds of the processor that a mutant has beyond ten times those of its tests, where it makes something endless.
-_SECONDS = 10.0
-# No child that is ended at once leaves a folder behind: each clears that of the one before.
-_OPTIONS = (
-    *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp=../tests"),
-    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
-)
+_WARM = ("hypothesis", "jsonschema", "numpy", "packaging.version", "rich.console", "torch")
+# The seconds of the processor that a test of a mutant has beyond ten times its own, where it makes something endless,
+# and those by the clock beyond forty times, where it waits.
+_SECONDS, _WAITING = 10, 60
+_OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 
 class Baseline(NamedTuple):
@@ -40,60 +43,102 @@ class Baseline(NamedTuple):
 
     Attributes:
         seconds: how long each takes, by its identifier.
-        by_line: the tests that execute a line, by module and line.
+        by_line: the tests that execute a line, by module and line; a file stands for what it executes in no test.
+        failed: the tests and files that fail.
         options: what pytest is given with them.
     """
 
     seconds: Mapping[str, float]
     by_line: Mapping[str, Mapping[int, frozenset[str]]]
+    failed: tuple[str, ...]
     options: tuple[str, ...]
 
-    def nearest(self, module: str, source: str, line: int) -> frozenset[str]:
-        """Return the tests that execute any line of the statement that a line is part of."""
+    def executing(self, module: str, source: str, line: int) -> frozenset[str]:
+        """Return the tests and files that execute any line of the statement that a line is part of."""
         lines = self.by_line.get(module, {})
         return frozenset().union(*(lines.get(number, frozenset()) for number in _statement(source, line)))
 
 
-def warm_up(copy: Path) -> None:
-    """Import what tests import, so that a child need not, and have the library taken from `copy`, in children too."""
+def warm_up() -> None:
+    """Import what tests import, so that a child need not."""
+    # Each worker has one core.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name in _WARM:
         import_module(name)
+
+
+def workers(copies: Collection[Path]) -> ProcessPoolExecutor:
+    """Return a process for each copy of the sources, which works in it and takes the library from it."""
+    context = get_context("fork")
+    queue: SimpleQueue[Path] = context.SimpleQueue()
+    for copy in copies:
+        queue.put(copy)
+    return ProcessPoolExecutor(len(copies), context, initializer=_settle, initargs=(queue,))
+
+
+def _settle(queue: SimpleQueue[Path]) -> None:
+    copy = queue.get()
     sys.path[:0] = [str(copy / "src"), str(copy)]
     os.environ["PYTHONPATH"] = f"{copy / 'src'}{os.pathsep}{copy}"
     os.chdir(copy)
 
 
-def baseline(copy: Path, modules: Collection[str], tests: Collection[str], options: tuple[str, ...]) -> Baseline | None:
-    """Run the tests of a part, counting lines; None: one of them fails."""
-    told = copy / "baseline.json"
+def baseline(pool: ProcessPoolExecutor, files: Iterable[str], options: tuple[str, ...]) -> Baseline:
+    """Run some files of tests, counting lines."""
+    seconds: dict[str, float] = {}
+    by_line: dict[str, dict[int, set[str]]] = {}
+    failed: list[str] = []
+    for told in pool.map(_timed, files, repeat(options)):
+        seconds.update(told["seconds"])
+        failed += told["failed"]
+        for module, lines in told["lines"].items():
+            for line, tests in lines.items():
+                by_line.setdefault(module, {}).setdefault(int(line), set()).update(tests)
+    out = frozenset(failed)
+    return Baseline(
+        {test: taken for test, taken in seconds.items() if test not in out},
+        {m: {line: frozenset(tests) - out for line, tests in lines.items()} for m, lines in by_line.items()},
+        tuple(sorted(out)),
+        options,
+    )
+
+
+def _timed(file: str, options: tuple[str, ...]) -> dict[str, Any]:
+    """Run a file of tests: how long each takes, the tests of each line, and those that fail."""
+    sources, told = Path("src/nsa_caps").resolve(), Path(f"{file}.json")
+    told.unlink(missing_ok=True)
 
     def run() -> int:
-        sources = copy / "src" / "nsa_caps"
-        counted = coverage.Coverage(
-            data_file=None, config_file=False, include=[f"{sources / name}*" for name in modules]
-        )
+        counted = coverage.Coverage(data_file=None, config_file=False, include=[f"{sources}/*"])
         counted.start()
         timing = _Timing(counted)
-        status = int(pytest.main([*_OPTIONS, *options, *(f"tests/{name}" for name in tests)], plugins=[timing]))
+        base = f"--basetemp=../tests-{file.replace('/', '-')}"
+        status = int(pytest.main([*_OPTIONS, *options, base, file], plugins=[timing]))
         counted.stop()
         data = counted.get_data()
-        lines = {str(Path(path).relative_to(sources)): data.contexts_by_lineno(path) for path in data.measured_files()}
-        told.write_text(json.dumps({"seconds": timing.seconds, "lines": lines}), encoding="utf-8")
+        lines = {
+            str(Path(path).relative_to(sources)): {
+                line: [test or file for test in tests] for line, tests in data.contexts_by_lineno(path).items()
+            }
+            for path in data.measured_files()
+        }
+        told.write_text(json.dumps({"seconds": timing.seconds, "lines": lines, "failed": timing.failed}))
         return status
 
-    if _in_child(run, None) != 0:
-        return None
-    document = json.loads(told.read_text(encoding="utf-8"))
-    by_line = {
-        module: {int(line): frozenset(tests) - {""} for line, tests in lines.items()}
-        for module, lines in document["lines"].items()
-    }
-    return Baseline(document["seconds"], by_line, options)
+    _in_child(run)
+    if not told.exists():
+        return {"seconds": {}, "lines": {}, "failed": [file]}
+    found: dict[str, Any] = json.loads(told.read_text())
+    if not found["seconds"]:
+        found["failed"].append(file)
+    return found
 
 
-def is_killed(base: Baseline, nearest: Collection[str]) -> bool:
-    """Return whether a test fails: of the nearest ones, or, where they pass, of all others."""
-    others = base.seconds.keys() - set(nearest)
+def is_killed(base: Baseline, executing: Collection[str]) -> bool:
+    """Return whether a test fails: of those that execute a line, or, where they pass, of their files."""
+    files = {test.split("::")[0] for test in executing}
+    nearest = base.seconds.keys() & set(executing)
+    others = {test for test in base.seconds if test.split("::")[0] in files} - nearest
     return any(_fails(base, tests) for tests in (nearest, others) if tests)
 
 
@@ -102,12 +147,14 @@ def _fails(base: Baseline, tests: Collection[str]) -> bool:
         sys.dont_write_bytecode = True
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         files = sorted({test.split("::")[0] for test in tests})
-        return int(pytest.main([*_OPTIONS, *base.options, *files], plugins=[_Picking(base.seconds, tests)]))
+        # No child that is ended at once leaves a folder behind: each clears that of the one before.
+        options = ("-x", "--basetemp=../tests", *base.options)
+        return int(pytest.main([*_OPTIONS, *options, *files], plugins=[_Picking(base.seconds, tests)]))
 
-    return _in_child(run, _SECONDS + 10 * sum(base.seconds[test] for test in tests)) != 0
+    return _in_child(run) != 0
 
 
-def _in_child(run: Callable[[], int], seconds: float | None) -> int:
+def _in_child(run: Callable[[], int]) -> int:
     """Return what `run` returns in a child, or what the child ended with; it prints nothing."""
     child = os.fork()
     if child == 0:
@@ -116,8 +163,6 @@ def _in_child(run: Callable[[], int], seconds: float | None) -> int:
             quiet = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
                 os.dup2(quiet, descriptor)
-            if seconds is not None:
-                resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 1))
             status = run()
         finally:
             os._exit(status)
@@ -126,11 +171,12 @@ def _in_child(run: Callable[[], int], seconds: float | None) -> int:
 
 
 class _Timing:
-    """A plugin of pytest's that tells coverage which test runs, and how long it took."""
+    """A plugin of pytest's that tells coverage which test runs, how long it took, and whether it failed."""
 
     def __init__(self, counted: coverage.Coverage) -> None:
         self._counted = counted
         self.seconds: dict[str, float] = {}
+        self.failed: list[str] = []
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
@@ -140,16 +186,30 @@ class _Timing:
         self.seconds[item.nodeid] = time.monotonic() - start
         self._counted.switch_context("")
 
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
 
 class _Picking:
-    """A plugin of pytest's that leaves only some tests, the quickest first."""
+    """A plugin of pytest's that leaves only some tests, the quickest first, and ends the process that waits for one."""
 
     def __init__(self, seconds: Mapping[str, float], tests: Collection[str]) -> None:
         self._seconds, self._tests = seconds, frozenset(tests)
+        self._limit(60.0)
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         picked = [item for item in items if item.nodeid in self._tests]
         items[:] = sorted(picked, key=lambda item: self._seconds[item.nodeid])
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self._limit(self._seconds[item.nodeid])
+
+    @staticmethod
+    def _limit(seconds: float) -> None:
+        used = time.process_time()
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used + _SECONDS + 10 * seconds), resource.RLIM_INFINITY))
+        signal.alarm(int(_WAITING + 40 * seconds))
 
 
 def _statement(source: str, line: int) -> range:
