@@ -34,8 +34,8 @@ __all__ = [
 _Plan = TypeVar("_Plan")
 _NOTHING = nullcontext()
 # The releases of Triton with which kernels in Gluon, and launches without Triton's front, were run on an H100 or H200,
-# bit for bit right: both interfaces change, so that a release which was not run is not taken. 3.7 and 3.8 compile them.
-RUN_ON_A_GPU = ((3, 6), (3, 9))
+# bit for bit right: both interfaces change, so that a release which was not run is not taken.
+RUN_ON_A_GPU = ((3, 6), (3, 7), (3, 8), (3, 9))
 # Shapes change from step to step, so plans are dropped some time; within a step all layers share them.
 _MOST_PLANS = 4096
 
