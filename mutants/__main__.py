@@ -63,7 +63,8 @@ PARTS: Mapping[str, Part] = {
     "reader": Part(
         ("probes/python_source.py", "probes/aiter"),
         (
-            "probes/test_python_source.py", "probes/test_aiter_source.py", "probes/test_aiter_evaluation.py",
+            "probes/test_python_source.py", "probes/test_aiter_language.py", "probes/test_aiter_evaluation.py",
+            "probes/test_aiter_source.py", "probes/test_aiter_flydsl.py",
             "probes/test_aiter_hostile.py", "probes/test_aiter_files.py", "probes/test_aiter_releases.py",
             "test_fuzz.py",
         ),

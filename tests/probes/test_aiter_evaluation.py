@@ -5,134 +5,21 @@ The oracle is `exec` on each machine. The reader may say that it does not know; 
 
 from __future__ import annotations
 
-import builtins
-import importlib
-import warnings
-from itertools import product
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nsa_caps.probes.aiter.calling import call_function
-from nsa_caps.probes.aiter.modules import Modules
-from nsa_caps.probes.aiter.run import Run, TooMuchError
-from nsa_caps.probes.aiter.segments import Segment, segments
-from nsa_caps.probes.aiter.space import Raised, Space, Thing, is_known, parts_of
-from nsa_caps.probes.aiter.values import Where
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-MODULE = "aiter.ops.triton.utils.core"
-TRITONS = ("3.4.0", "3.5.0rc1", "3.10.0")
-SETTINGS = (None, "0", "1", "yes")
-VARIABLE = "AITER_X"
-HEAD = "import os\nimport triton\nfrom packaging.version import Version\n"
-NAMES = ("a", "b", "c")
-
-
-class OneFile:
-    """A package of which one module has a text, and its parents have none."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def text(self, name: str) -> str | None:
-        """Return the text of the one file."""
-        return self._text if name == "it.py" else None
-
-    def module(self, dotted: str) -> str | None:
-        """Return the file of the module, or a folder for its parents."""
-        return "it.py" if dotted == MODULE else "" if MODULE.startswith(f"{dotted}.") else None
-
-    def segments(self, name: str) -> list[Segment]:
-        """Return its statements."""
-        return segments(self.text(name) or "")
-
-    def excerpt(self, dotted: str) -> bool:
-        """Return that nothing is left out."""
-        del dotted
-        return False
-
-
-def compiled(text: str) -> Any:
-    """Compile a module; what Python would say of it, such as that a number is called, is not of interest."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return compile(text, "it.py", "exec", dont_inherit=True)
-
-
-def executed(text: str, triton: str, setting: str | None) -> tuple[str | None, Mapping[str, Any]]:
-    """Return the error that ends a module on a machine, if one does, and what it has bound."""
-    environ = {} if setting is None else {VARIABLE: setting}
-    stand_ins: dict[str, Any] = {
-        "os": SimpleNamespace(environ=environ, getenv=environ.get, sep="/"),
-        "triton": SimpleNamespace(__version__=triton),
-    }
-
-    def bring(name: str, *_: object) -> Any:
-        return stand_ins[name] if name in stand_ins else importlib.import_module(name)
-
-    scope: dict[str, Any] = {"__builtins__": {**vars(builtins), "__import__": bring}, "__name__": MODULE}
-    try:
-        exec(compiled(text), scope)  # noqa: S102 - generated below, and harmless
-    except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
-        return type(error).__name__, scope
-    return None, scope
-
-
-def same(value: Any, real: Any) -> bool:
-    """Return whether a value is the real one, and of its type; the reader has no sets that change."""
-    if isinstance(real, (set, frozenset)):
-        return isinstance(value, frozenset) and value == real
-    if type(value) is not type(real):
-        return False
-    if isinstance(real, (tuple, list)):
-        return len(value) == len(real) and all(map(same, value, real))
-    if isinstance(real, dict):
-        return list(value) == list(real) and all(same(value[key], real[key]) for key in real)
-    return bool(value == real)
+from nsa_caps.probes.aiter.run import TooMuchError
+from tests.probes.small_modules import HEAD, NAMES, VARIABLE, compared, compiled
 
 
 def checked(body: str) -> tuple[int, int]:
     """Compare a module's reading with its execution; return how many machines and values were known."""
-    text = HEAD + body
-    space = Space({"triton": TRITONS, f"env:{VARIABLE}": SETTINGS})
-    modules = Modules(OneFile(text))
-    run = Run(space, modules, call_function)
     try:
-        frame = modules.frame(run, MODULE, Where(MODULE, 0))
+        found = compared(body)
     except TooMuchError:
         return 0, 0
-    raised = doubt = 0
-    for event in run.events:
-        doubt |= event.may & ~event.must
-        raised |= event.must if event.kind == "raise" else 0
-    alive = run.may & run.must & ~run.doubt & ~doubt
-    machines = values = 0
-    for triton, setting in product(TRITONS, SETTINGS):
-        mask = space.has("triton", triton) & space.has(f"env:{VARIABLE}", setting)
-        error, real = executed(text, triton, setting)
-        if mask & raised & ~doubt:
-            machines += 1
-            assert error is not None, (triton, setting, "does not raise")
-        if not mask & alive:
-            continue
-        machines += 1
-        assert error is None, (triton, setting, error)
-        assert frame is not None
-        for name in NAMES:
-            for _, value in parts_of(frame.names.get(name, Raised("NameError")), mask):
-                if isinstance(value, Raised):
-                    assert name not in real, (triton, setting, name, real[name])
-                elif not isinstance(value, Thing) and is_known(value):
-                    values += 1
-                    assert name in real, (triton, setting, name, value)
-                    assert same(value, real[name]), (triton, setting, name, value, real[name])
-    return machines, values
+    return found.machines, found.values
 
 
 PLAIN = st.sampled_from(["0", "1", "2", "'3'", "'a.b'", "''"])
@@ -312,6 +199,46 @@ MODULES = {
     "an attribute that a text has not": "if not 'a.b'.base_version:\n    a = 1",
     "an attribute that one text has not": f"if not (os.environ.get('{VARIABLE}') or 1).upper:\n    a = 1",
     "equal numbers that need not be one": "a = 257 is int('257')",
+    "a tuple of what differs": "a = 5 in (len(triton.__version__), 1)",
+    "tuples of what differs": "a = (len(triton.__version__), 1) == (5, 1)",
+    "the largest of what differs": "a = max((len(triton.__version__), 6))",
+    "a text of what differs": "a = f'{(triton.__version__, 1)}'",
+    "a text of a function": "a = f'{len}'",
+    "a key that differs": "a = {(len(triton.__version__), 1): 2}.get((5, 1))",
+    "equal versions of other parts": f"a = (Version('3') if os.getenv('{VARIABLE}') else Version('3.0')).release",
+    "equal tuples of other parts": f"a = str((1,) if os.getenv('{VARIABLE}') else (True,))",
+    "a view of what changes": "a = {'x': 1}\nb = a.values()\na['y'] = 2",
+    "a list in a tuple": "a = [1]\nb = (a, 2)\na.append(3)",
+    "a list in a list": "a = [[1]]\nb = a[0]\nb.append(2)",
+    "a dict in a dict": "a = {'x': {}}\nb = a['x']\nb['y'] = 1",
+    "a list of either": f"a = [1]\nb = a if os.getenv('{VARIABLE}') else [2]\na.append(3)",
+    "a list with a type": "a = [1]\nb: object = a\na.append(2)",
+    "a list that is handed": "a = [1]\ndef f(x):\n    x.append(2)\nf(a)",
+    "a list that is handed by name": "a = [1]\ndef f(x):\n    x.append(2)\nf(x=a)",
+    "a list that is given back": "a = [1]\ndef f():\n    return a\nb = f()\nb.append(2)",
+    "a dict as a default": "a = {}\ndef f(x=a):\n    x['x'] = 2\nf()",
+    "a return in a finally": "def f():\n    try:\n        raise KeyError\n    finally:\n        return 1\na = f()",
+    "a return in a finally behind one": "def f():\n    try:\n        return 1\n    finally:\n        return 2\na = f()",
+    "a finally behind a return": (
+        "a = 1\ndef f():\n    global a\n    try:\n        return 1\n    finally:\n        a = 2\nf()"
+    ),
+    "a finally behind an error": (
+        "a = 1\ntry:\n    try:\n        raise KeyError\n    finally:\n        a = 2\nexcept KeyError:\n    b = a"
+    ),
+    "a finally behind an error of some": (
+        f"a = 1\ntry:\n    try:\n        assert os.getenv('{VARIABLE}')\n    finally:\n        a = 2\n"
+        "except AssertionError:\n    b = a"
+    ),
+    "an error's name behind its handler": "a = 1\ntry:\n    raise KeyError\nexcept KeyError as a:\n    pass\nb = a",
+    "an error's name in a function": (
+        "a = 1\ndef f():\n    b = a\n    try:\n        pass\n    except KeyError as a:\n        pass\nf()"
+    ),
+    "an import in a function": "a = 1\ndef f():\n    b = a\n    import sys as a\nf()",
+    "a function in a function": "a = 1\ndef f():\n    b = a\n    def a(): pass\nf()",
+    "a local of a function in a function": (
+        "a = 1\ndef f():\n    def g():\n        a = 2\n        return a\n    return (a, g())\nb = f()"
+    ),
+    "a function among operands": "def f(): pass\nif 0 + f:\n    a = 0\nelse:\n    a = 0",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nsa_caps.probes.aiter.run import Run, TooMuchError, merged
-from nsa_caps.probes.aiter.space import Opaque, choice, parts_of, text_of
+from nsa_caps.probes.aiter.space import Opaque, choice, kept, parts_of, text_of
 from nsa_caps.probes.aiter.statements import execute
 from nsa_caps.probes.aiter.values import Frame, Function, Where
 
@@ -66,15 +66,14 @@ def _arguments(function: Function, positional: list[Any], named: dict[str, Any])
     if len(positional) > len(names) and args.vararg is None:
         return None
     bound: dict[str, Any] = dict(function.defaults)
-    bound.update(zip(names, positional, strict=False))
+    bound.update((name, kept(value, fresh=False)) for name, value in zip(names, positional, strict=False))
     if args.vararg is not None:
         bound[args.vararg.arg] = Opaque("args")
     for name, value in named.items():
         if name in names[: len(positional)]:
             return None
         if name in every:
-            # What can be changed through two names is not followed.
-            bound[name] = Opaque(f"mutable {name}") if isinstance(value, (list, dict)) else value
+            bound[name] = kept(value, fresh=False)
         elif args.kwarg is None:
             return None
     if args.kwarg is not None:

@@ -6,8 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.probes.aiter.expressions import evaluate, where
-from nsa_caps.probes.aiter.normal import walked
-from nsa_caps.probes.aiter.space import Opaque, text_of
+from nsa_caps.probes.aiter.space import Opaque, kept, text_of
 from nsa_caps.probes.aiter.values import Frame, Function, Kernel
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def define(run: Run, node: ast.FunctionDef, frame: Frame) -> Any:
     text = f"{frame.module}.{node.name}"
     given = [*node.args.posonlyargs, *node.args.args]
     defaults = {
-        argument.arg: evaluate(run, value, frame)
+        argument.arg: kept(evaluate(run, value, frame), fresh=False)
         for argument, value in [
             *zip(given[len(given) - len(node.args.defaults) :], node.args.defaults, strict=True),
             *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
@@ -52,7 +51,22 @@ def _decorated(run: Run, value: Any, decorator: ast.expr, frame: Frame, text: st
 
 def _local(node: ast.FunctionDef) -> frozenset[str]:
     """Return the names that Python takes for a function's own: reading one before it is bound is an error."""
-    inner = walked([node])
-    declared = {name for each in inner if isinstance(each, ast.Global) for name in each.names}
-    bound = {each.id for each in inner if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+    declared: set[str] = set()
+    bound: set[str] = set()
+    todo: list[ast.AST] = list(node.body)
+    while todo:
+        each = todo.pop()
+        if isinstance(each, ast.Global):
+            declared.update(each.names)
+        elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
+            bound.add(each.id)
+        elif isinstance(each, (ast.Import, ast.ImportFrom)):
+            bound.update(alias.asname or alias.name.partition(".")[0] for alias in each.names)
+        elif isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            bound.add(each.name)
+            # What stands in it is its own.
+            continue
+        elif isinstance(each, ast.ExceptHandler) and each.name:
+            bound.add(each.name)
+        todo += ast.iter_child_nodes(each)
     return frozenset(bound - declared)

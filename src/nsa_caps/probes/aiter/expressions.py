@@ -21,6 +21,7 @@ from nsa_caps.probes.aiter.space import (
     choice,
     is_known,
     joined,
+    kept,
     lifted,
     parts_of,
     text_of,
@@ -42,9 +43,11 @@ from nsa_caps.probes.aiter.values import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["attribute", "evaluate", "where"]
+__all__ = ["attribute", "evaluate", "kept_value", "where"]
 
 _MOST_DEEP = 60
+# What these give is no list or dict that has a name already; what a function returns is none either.
+_FRESH = (ast.List, ast.Dict, ast.Tuple, ast.Call, ast.BinOp)
 
 
 def where(node: ast.AST, frame: Frame) -> Where:
@@ -65,6 +68,12 @@ def evaluate(run: Run, node: ast.expr, frame: Frame) -> Any:
         return run.settle(kind(run, node, frame), where(node, frame))
     finally:
         run.depth -= 1
+
+
+def kept_value(run: Run, node: ast.expr, frame: Frame) -> Any:
+    """Return the value of an expression that is kept: in a name, in something else, or by who called."""
+    ways = [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
+    return kept(evaluate(run, node, frame), fresh=all(isinstance(way, _FRESH) for way in ways))
 
 
 def _constant(_: Run, node: Any, __: Frame) -> Any:
@@ -96,7 +105,7 @@ def _resolved(run: Run, value: Choice) -> Any:
 
 def _sequence(make: Callable[[list[Any]], Any]) -> Callable[[Run, Any, Frame], Any]:
     def build(run: Run, node: Any, frame: Frame) -> Any:
-        values = [evaluate(run, each, frame) for each in node.elts if not isinstance(each, ast.Starred)]
+        values = [kept_value(run, each, frame) for each in node.elts if not isinstance(each, ast.Starred)]
         if len(values) != len(node.elts):
             return Opaque("starred")
         return make(values)
@@ -111,15 +120,15 @@ def _set(values: list[Any]) -> Any:
 def _dict(run: Run, node: Any, frame: Frame) -> Any:
     found: dict[Any, Any] = {}
     for key, value in zip(node.keys, node.values, strict=True):
-        inner = evaluate(run, value, frame)
+        inner = evaluate(run, value, frame) if key is None else kept_value(run, value, frame)
         if key is None:
             if not isinstance(inner, dict):
                 return Opaque("dict")
             found.update(inner)
             continue
         name = evaluate(run, key, frame)
-        if not isinstance(name, (str, int, tuple)):
-            return Opaque("dict")
+        if not all(isinstance(each, (str, int)) for each in (name if isinstance(name, tuple) else (name,))):
+            return run.unaccounted("a dict by what differs", where(node, frame)) if is_known(name) else Opaque("dict")
         found[name] = inner
     return found
 
@@ -140,6 +149,8 @@ def _binary(run: Run, node: Any, frame: Frame) -> Any:
     left, right = evaluate(run, node.left, frame), evaluate(run, node.right, frame)
     found = BINARY.get(type(node.op))
     text = f"({text_of(left)}{found[0] if found else '?'}{text_of(right)})"
+    if isinstance(left, Thing) or isinstance(right, Thing):
+        return run.unaccounted("a function among operands", where(node, frame))
     if found is None or not (is_known(left) and is_known(right)):
         return Opaque(text)
     return lifted(found[1], [left, right], run.may, text)

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
-    "Choice", "Opaque", "Raised", "Space", "Thing", "choice", "is_known", "joined", "lifted", "parts_of", "text_of",
+    "Choice", "Opaque", "Raised", "Space", "Thing", "choice", "is_known", "joined", "kept", "lifted", "parts_of",
+    "text_of",
 ]  # fmt: skip
 
 _MOST_PARTS = 2_000
 _LONGEST_TEXT = 600
 # Beyond these nothing is computed: a source that multiplies or doubles for ever takes no more than its steps.
 _LONGEST_VALUE, _MOST_BITS = 5_000, 1_000
+# What holds nothing, and what holds others.
+_PLAIN = (str, int, float, type(None))
+_HOLDERS = (tuple, list, set, frozenset, dict)
 
 
 class Opaque:
@@ -134,11 +138,14 @@ def choice(parts: Iterable[tuple[int, Any]], text: str) -> Any:
 def _key(value: Any) -> Any:
     if isinstance(value, Opaque):
         return (type(value), value.text)
+    if isinstance(value, _PLAIN):
+        return (type(value), value)
     try:
         hash(value)
     except TypeError:
         return id(value)
-    return (type(value), value)
+    # What is equal need not be alike: versions 3.5 and 3.5.0, and tuples of 1 and of True.
+    return (type(value), value, repr(value))
 
 
 def parts_of(value: Any, live: int) -> Iterable[tuple[int, Any]]:
@@ -155,20 +162,41 @@ def lifted(call: Callable[..., Any], arguments: Sequence[Any], live: int, text: 
     """
     rows: list[tuple[int, tuple[Any, ...]]] = [(live, ())]
     for argument in arguments:
-        if not isinstance(argument, Choice):
-            rows = [(mask, (*row, argument)) for mask, row in rows]
+        whole = _whole(argument, live)
+        if not isinstance(whole, Choice):
+            rows = [(mask, (*row, whole)) for mask, row in rows]
             continue
-        rows = [(mask & part, (*row, value)) for mask, row in rows for part, value in argument.parts if mask & part]
+        rows = [(mask & part, (*row, value)) for mask, row in rows for part, value in whole.parts if mask & part]
         if len(rows) > _MOST_PARTS:
             return Opaque(text)
     return choice([(mask, _applied(call, row, text)) for mask, row in rows], text)
+
+
+def _whole(value: Any, live: int) -> Any:
+    """Return a value of which no part holds what differs between machines: a tuple of choices is a choice of tuples."""
+    if isinstance(value, Choice):
+        if not any(isinstance(part, _HOLDERS) for _, part in value.parts):
+            return value
+        parts = [(mask & live, _whole(part, mask & live)) for mask, part in value.parts]
+        return joined(Choice(tuple(parts), value.text), value.text)
+    if not isinstance(value, _HOLDERS):
+        return value
+    inner = list(value.values()) if isinstance(value, dict) else list(value)
+    if all(isinstance(each, _PLAIN) for each in inner):
+        return value
+    make = (lambda *each: dict(zip(value, each, strict=True))) if isinstance(value, dict) else _maker(type(value))
+    return lifted(make, inner, live, text_of(value))
+
+
+def _maker(kind: type) -> Callable[..., Any]:
+    return lambda *each: kind(each)
 
 
 def _applied(call: Callable[..., Any], row: tuple[Any, ...], text: str) -> Any:
     for value in row:
         if isinstance(value, Raised):
             return value
-    if any(isinstance(value, Opaque) for value in row):
+    if any(isinstance(value, (Opaque, Thing)) for value in row):
         return Opaque(text)
     if any(isinstance(value, (str, tuple, list)) and len(value) > _LONGEST_VALUE for value in row):
         return Opaque(text)
@@ -205,6 +233,17 @@ def is_known(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(is_known, value)) and all(map(is_known, value.values()))
     return True
+
+
+def kept(value: Any, *, fresh: bool) -> Any:
+    """Return a value that is kept in a second place: what can be changed through two names is not followed."""
+    return value if fresh or not _can_change(value) else Opaque(f"alias of {text_of(value)}")
+
+
+def _can_change(value: Any) -> bool:
+    if isinstance(value, Choice):
+        return any(_can_change(part) for _, part in value.parts)
+    return isinstance(value, (list, dict)) or (isinstance(value, tuple) and any(map(_can_change, value)))
 
 
 def joined(value: Any, text: str) -> Any:

@@ -6,10 +6,10 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.probes.aiter.definitions import define
-from nsa_caps.probes.aiter.expressions import attribute, evaluate, where
+from nsa_caps.probes.aiter.expressions import attribute, evaluate, kept_value, where
 from nsa_caps.probes.aiter.noise import is_noise
 from nsa_caps.probes.aiter.run import Catcher, Run, merged
-from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, parts_of, text_of
+from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, kept, parts_of, text_of
 from nsa_caps.probes.aiter.values import Context, Frame, ModuleRef, Symbol, Tensor
 
 if TYPE_CHECKING:
@@ -87,18 +87,16 @@ def _unpack(run: Run, target: ast.Tuple | ast.List, value: Any, frame: Frame) ->
 
 
 def _assign(run: Run, node: Any, frame: Frame) -> None:
-    value = evaluate(run, node.value, frame)
-    plain = len(node.targets) == 1 and isinstance(node.value, (ast.List, ast.Dict, ast.Subscript, ast.Call))
-    if isinstance(value, (list, dict)) and not plain:
-        # Two names of one thing that can change.
-        value = Opaque(f"alias of {text_of(value)}")
+    value = kept_value(run, node.value, frame)
+    if len(node.targets) > 1:
+        value = kept(value, fresh=False)
     for target in node.targets:
         _bind(run, target, value, frame)
 
 
 def _annotated(run: Run, node: Any, frame: Frame) -> None:
     if node.value is not None:
-        _bind(run, node.target, evaluate(run, node.value, frame), frame)
+        _bind(run, node.target, kept_value(run, node.value, frame), frame)
 
 
 def _augmented(run: Run, node: Any, frame: Frame) -> None:
@@ -183,7 +181,7 @@ def _raise(run: Run, node: Any, frame: Frame) -> None:
 
 
 def _return(run: Run, node: Any, frame: Frame) -> None:
-    value = None if node.value is None else evaluate(run, node.value, frame)
+    value = None if node.value is None else kept_value(run, node.value, frame)
     frame.returns.append((run.may, run.must, value))
     run.may = run.must = 0
 
@@ -212,6 +210,8 @@ def _try(run: Run, node: Any, frame: Frame) -> None:
             run.may = catcher.may
             run.must = catcher.must if len(node.handlers) == 1 else 0
             execute(run, handler.body, frame)
+            # Python unbinds it there.
+            frame.names.pop(handler.name, None)
             after_may |= run.may
             after_sure |= run.must
             if run.may:
@@ -222,6 +222,10 @@ def _try(run: Run, node: Any, frame: Frame) -> None:
         run.must = (sure | after_sure | (both & ~run.doubt)) & run.may
         if left:
             _put(frame, _joined(left, both))
+    if node.finalbody and run.may != may:
+        # It runs on the others too, and may bind, return or raise there.
+        run.may = may
+        run.unaccounted("a finally behind an error or a return", where(node.finalbody[0], frame))
     execute(run, node.finalbody, frame)
 
 
