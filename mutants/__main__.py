@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mutants.making import Changed, Mutant, line_changed, mutants_of
 from mutants.report import ROOT, Figures, Survivor, report, write
-from mutants.running import Baseline, baseline, is_killed, warm_up, workers
+from mutants.running import baselines, is_killed, warm_up, workers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,8 +103,9 @@ def try_parts(names: list[str], folder: Path, end: float, options: argparse.Name
     """Try the mutants of some parts, of each the same share where time runs out."""
     first = folder / "0" / "copy"
     commit = copied(first, options.commit)
-    asked = " ".join(["python -m mutants", *sys.argv[1:]])
-    bases = baselines(names, [first] * options.jobs, options)
+    checkout = () if options.aiter_checkout is None else (f"--aiter-checkout={Path(ROOT, options.aiter_checkout)}",)
+    with workers([first] * options.jobs, {}) as pool:
+        bases = baselines(pool, {name: [f"tests/{test}" for test in PARTS[name].tests] for name in names}, checkout)
     copies = [first, *(folder / str(number) / "copy" for number in range(1, options.jobs))]
     for copy in copies[1:]:
         # Compiled tests too.
@@ -117,9 +118,9 @@ def try_parts(names: list[str], folder: Path, end: float, options: argparse.Name
         count = len(found) if options.sample is None else min(options.sample, len(found))
         sample = random.Random(options.seed).sample(found, count)  # noqa: S311 no secret
         drawn += ((place / count, name, mutant) for place, mutant in enumerate(sample))
-        rows[name] = Figures(name, len(found), 0, (), asked, commit, bases[name].failed)
-    with workers(copies) as pool:
-        trials = {pool.submit(try_one, bases[name], mutant, end): (name, mutant) for _, name, mutant in sorted(drawn)}
+        rows[name] = Figures(name, len(found), 0, (), asked(names, options), commit, bases[name].failed)
+    with workers(copies, bases) as pool:
+        trials = {pool.submit(try_one, name, mutant, end): (name, mutant) for _, name, mutant in sorted(drawn)}
         for trial in as_completed(trials):
             name, mutant = trials[trial]
             row, (outcome, changed) = rows[name], trial.result()
@@ -136,6 +137,14 @@ def try_parts(names: list[str], folder: Path, end: float, options: argparse.Name
     return list(rows.values())
 
 
+def asked(names: list[str], options: argparse.Namespace) -> str:
+    """Return the command that draws and tries the same mutants."""
+    told = {"--sample": options.sample, "--seed": options.seed, "--jobs": options.jobs, "--minutes": options.minutes}
+    given = [f"{name} {value:g}" for name, value in told.items() if value is not None]
+    checkout = [] if options.aiter_checkout is None else [f"--aiter-checkout {options.aiter_checkout}"]
+    return " ".join(["python -m mutants", *given, *checkout, *names])
+
+
 def copied(copy: Path, commit: str | None) -> str:
     """Copy what is committed, or, where there is no history, all there is; return what it is called."""
     if (ROOT / ".git").exists():
@@ -146,18 +155,7 @@ def copied(copy: Path, commit: str | None) -> str:
     return commit or "?"
 
 
-def baselines(names: list[str], copies: list[Path], options: argparse.Namespace) -> dict[str, Baseline]:
-    """Run the tests of some parts without any mutant."""
-    checkout = () if options.aiter_checkout is None else (f"--aiter-checkout={Path(ROOT, options.aiter_checkout)}",)
-    with workers(copies) as pool:
-        bases = {name: baseline(pool, [f"tests/{test}" for test in PARTS[name].tests], checkout) for name in names}
-    for name, base in bases.items():
-        for test in base.failed:
-            print(f"{name}: fails without any mutant, and is left out: {test}", file=sys.stderr)
-    return bases
-
-
-def try_one(base: Baseline, mutant: Mutant, end: float) -> tuple[str, Changed]:
+def try_one(part: str, mutant: Mutant, end: float) -> tuple[str, Changed]:
     """Try a mutant in a worker's copy of the sources, and say how it fared and what it was."""
     if time.monotonic() > end:
         return "not begun", Changed(0, "", "")
@@ -172,7 +170,7 @@ def try_one(base: Baseline, mutant: Mutant, end: float) -> tuple[str, Changed]:
     path.write_text(after, encoding="utf-8")
     # Compiled code counts where time and size are those of the source: a mutant has a second of its own.
     os.utime(path, (status.st_atime, status.st_mtime + 1))
-    killed = is_killed(base, base.executing(mutant.module, before, changed.number))
+    killed = is_killed(part, mutant.module, before, changed.number)
     path.write_text(before, encoding="utf-8")
     os.utime(path, (status.st_atime, status.st_mtime))
     return "killed" if killed else "SURVIVED", changed

@@ -16,7 +16,7 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
-from itertools import repeat
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from multiprocessing.queues import SimpleQueue
 
-__all__ = ["Baseline", "baseline", "is_killed", "warm_up", "workers"]
+__all__ = ["Baseline", "baselines", "is_killed", "warm_up", "workers"]
 
 # What tests import, and what takes longer than most of them; nothing that imports the library.
-_WARM = ("hypothesis", "jsonschema", "numpy", "packaging.version", "rich.console", "torch")
+_WARM = ("hypothesis", "jsonschema", "numpy", "packaging", "rich", "torch")
 # The seconds of the processor that a test of a mutant has beyond ten times its own, where it makes something endless,
 # and those by the clock beyond forty times, where it waits.
 _SECONDS, _WAITING = 10, 60
@@ -59,46 +59,58 @@ class Baseline(NamedTuple):
         return frozenset().union(*(lines.get(number, frozenset()) for number in _statement(source, line)))
 
 
+# Of each part, in a worker.
+_BASES: dict[str, Baseline] = {}
+
+
 def warm_up() -> None:
     """Import what tests import, so that a child need not."""
     # Each worker has one core.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for name in _WARM:
-        import_module(name)
+        if find_spec(name) is not None:
+            import_module(name)
 
 
-def workers(copies: Collection[Path]) -> ProcessPoolExecutor:
-    """Return a process for each copy of the sources, which works in it and takes the library from it."""
+def workers(copies: Collection[Path], bases: Mapping[str, Baseline]) -> ProcessPoolExecutor:
+    """Return a process for each copy of the sources, which works in it, takes the library from it, and has `bases`."""
     context = get_context("fork")
     queue: SimpleQueue[Path] = context.SimpleQueue()
     for copy in copies:
         queue.put(copy)
-    return ProcessPoolExecutor(len(copies), context, initializer=_settle, initargs=(queue,))
+    return ProcessPoolExecutor(len(copies), context, initializer=_settle, initargs=(queue, bases))
 
 
-def _settle(queue: SimpleQueue[Path]) -> None:
+def _settle(queue: SimpleQueue[Path], bases: Mapping[str, Baseline]) -> None:
     copy = queue.get()
     sys.path[:0] = [str(copy / "src"), str(copy)]
-    os.environ["PYTHONPATH"] = f"{copy / 'src'}{os.pathsep}{copy}"
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2] + os.environ.get("PYTHONPATH", "").split(os.pathsep))
     os.chdir(copy)
+    _BASES.update(bases)
 
 
-def baseline(pool: ProcessPoolExecutor, files: Iterable[str], options: tuple[str, ...]) -> Baseline:
-    """Run some files of tests, counting lines."""
+def baselines(
+    pool: ProcessPoolExecutor, parts: Mapping[str, Collection[str]], options: tuple[str, ...]
+) -> dict[str, Baseline]:
+    """Run the files of tests of some parts, each once, counting lines."""
+    running = {file: pool.submit(_timed, file, options) for files in parts.values() for file in files}
+    return {part: _together([running[file].result() for file in files], options) for part, files in parts.items()}
+
+
+def _together(found: Iterable[dict[str, Any]], options: tuple[str, ...]) -> Baseline:
     seconds: dict[str, float] = {}
     by_line: dict[str, dict[int, set[str]]] = {}
-    failed: list[str] = []
-    for told in pool.map(_timed, files, repeat(options)):
+    failed: set[str] = set()
+    for told in found:
         seconds.update(told["seconds"])
-        failed += told["failed"]
+        failed.update(told["failed"])
         for module, lines in told["lines"].items():
             for line, tests in lines.items():
                 by_line.setdefault(module, {}).setdefault(int(line), set()).update(tests)
-    out = frozenset(failed)
     return Baseline(
-        {test: taken for test, taken in seconds.items() if test not in out},
-        {m: {line: frozenset(tests) - out for line, tests in lines.items()} for m, lines in by_line.items()},
-        tuple(sorted(out)),
+        {test: taken for test, taken in seconds.items() if test not in failed},
+        {m: {line: frozenset(tests - failed) for line, tests in lines.items()} for m, lines in by_line.items()},
+        tuple(sorted(failed)),
         options,
     )
 
@@ -134,10 +146,12 @@ def _timed(file: str, options: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def is_killed(base: Baseline, executing: Collection[str]) -> bool:
-    """Return whether a test fails: of those that execute a line, or, where they pass, of their files."""
+def is_killed(part: str, module: str, source: str, line: int) -> bool:
+    """Return whether a test of a part fails: of those that execute a line, or, where they pass, of their files."""
+    base = _BASES[part]
+    executing = base.executing(module, source, line)
     files = {test.split("::")[0] for test in executing}
-    nearest = base.seconds.keys() & set(executing)
+    nearest = base.seconds.keys() & executing
     others = {test for test in base.seconds if test.split("::")[0] in files} - nearest
     return any(_fails(base, tests) for tests in (nearest, others) if tests)
 
