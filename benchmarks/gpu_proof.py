@@ -21,7 +21,8 @@ from pathlib import Path
 import nsa_caps
 from nsa_caps.layout.row_table import row_table
 from nsa_caps.policy.decision import find_row
-from nsa_caps.selfcheck.proof import Outcome, Proof, prove_rows
+from nsa_caps.selfcheck.proof import Proof
+from nsa_caps.selfcheck.prove import Outcome, prove_rows
 
 # The child finds the kernels below by the search path of this process.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 
 import nsa_caps
 from nsa_caps.probes.aiter.files import EXCERPTS, PackageFiles
-from nsa_caps.probes.aiter.reader import aiter_source, read_in_full
+from nsa_caps.probes.aiter.reader import read_in_full
 from nsa_caps.probes.aiter.releases import known_facts, release_table
+from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.testing import machine
 from sections import write_section
 

@@ -19,10 +19,10 @@ from nsa_caps.capabilities.engines import ENGINES
 from nsa_caps.capabilities.records import PLATFORMS, AotBundle, AotKernel, Capabilities, Device, Note, Package
 from nsa_caps.capabilities.switches import SWITCHES, VARIABLES, resolve
 from nsa_caps.policy.decision import UnknownRowError, decide
-from nsa_caps.probes.aiter.reader import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
 from nsa_caps.probes.devices import devices
 from nsa_caps.probes.host import Host
+from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.probes.kfd import arch_of_target_version
 from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform

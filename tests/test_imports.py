@@ -8,23 +8,22 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from nsa_caps import AotKernel
 from nsa_caps.testing import lay_out_packages
+from tests import imported
 from tests.house import PACKAGE, CircleError, arrows, floors, imports, module_name, package_of
-from tests.processes import uncounted
+from tests.watched import SOURCES, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from tests.house import Import
 
-SOURCES = Path(__file__).parents[1] / "src"
 HEAVY = {
     "torch",
     "triton",
@@ -37,63 +36,8 @@ HEAVY = {
     "hypothesis",
     "pytest",
 }
-# Only what was opened, started or written by the code under test counts, not what Python's own start did.
-HOOK = """
-import json, sys
-seen = {"open": [], "load": [], "write": [], "start": [], "import": []}
-STARTS = ("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn",
-    "pty.spawn")
-WRITES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
-    "shutil.copyfile", "os.utime", "os.putenv", "os.unsetenv", "socket.connect", "socket.bind")
-def hook(event, args):
-    if event == "open":
-        path, mode, flags = args
-        seen["open"].append(str(path))
-        # O_WRONLY and O_RDWR
-        if flags & 3 and not str(path).endswith((".pyc", "/seen")) and "__pycache__" not in str(path):
-            seen["write"].append(str(path))
-    elif event in STARTS:
-        seen["start"].append(event)
-    elif event in WRITES:
-        seen["write"].append(f"{event} {args}")
-    elif event in ("ctypes.dlopen",):
-        seen["load"].append(str(args[0]))
-sys.addaudithook(hook)
-try:
-    {body}
-finally:
-    seen["import"] = sorted(sys.modules)
-    json.dump(seen, open({place!r}, "w"))
-"""
 ASK = "import nsa_caps; nsa_caps.decide(nsa_caps.probe(engine='sglang'))"
 COMMAND = "from nsa_caps.cli import main; code = main(['--json']); assert code == 0, code"
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a process did."""
-
-    opened: list[str]
-    loaded: list[str]
-    written: list[str]
-    started: list[str]
-    imported: set[str]
-    stdout: str
-    stderr: str
-
-
-def watch(folder: Path, body: str, *, site: Path | None = None, options: Iterable[str] = ()) -> Seen:
-    """Run a statement in a process of its own and return what it did; `site` comes first on its import path."""
-    place = folder / "seen"
-    code = HOOK.replace("{body}", body).replace("{place!r}", repr(str(place)))
-    path = os.pathsep.join(str(entry) for entry in (site, SOURCES) if entry)
-    environ = {**uncounted(), "PYTHONPATH": path, "SGLANG_USE_AITER": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, *options, "-c", code], env=environ, capture_output=True, text=True, check=False, cwd=folder
-    )
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(place.read_text())
-    return Seen(seen["open"], seen["load"], seen["write"], seen["start"], set(seen["import"]), done.stdout, done.stderr)
 
 
 @pytest.fixture
@@ -192,6 +136,33 @@ def test_the_module_runs_as_a_command(tmp_path: Path) -> None:
         assert isinstance(json.loads(done.stdout), dict)
 
 
+def test_a_start_up_imports_the_modules_that_are_recorded() -> None:
+    """A module more costs every engine's start-up: whoever means it runs `python -m tests.imported`."""
+    recorded = imported.RECORD.read_text(encoding="utf-8").splitlines()
+    assert imported.lines() == recorded
+    # What is asked has nothing left to import, so that its budget is whole.
+    assert recorded[recorded.index("probe and select") + 1] == "nsa-caps --json"
+
+
+@pytest.mark.parametrize("asked", imported.RECORDED)
+def test_of_the_standard_library_a_start_up_imports_what_it_stands_on(tmp_path: Path, asked: str) -> None:
+    """Whatever else comes in, as `textwrap`, `traceback` or `html` did, is for what was not asked."""
+    allowed = watch(tmp_path, imported.STANDS_ON.strip().replace("\n", ";")).imported
+    found = imported.imported(tmp_path, imported.RECORDED[asked])
+    assert {name for name in found - allowed if name.partition(".")[0] != "nsa_caps"} == set()
+
+
+def test_the_reader_of_aiter_comes_in_where_its_source_is_no_releases(tmp_path: Path) -> None:
+    """It is a quarter of what there is to import, and an aiter that is known by its digest needs none of it."""
+    reader = "nsa_caps.probes.aiter.reader"
+    assert reader in imported.imported(tmp_path / "patched", imported.ASK, "04907edc")
+    known = (
+        "from nsa_caps.probes import installed_aiter as probe; from nsa_caps import AiterSource;"
+        "probe.known_facts = lambda files, table: AiterSource(as_in='v0.1.16');" + imported.ASK
+    )
+    assert reader not in imported.imported(tmp_path / "known", known, "04907edc")
+
+
 # --- The house: packages stand on floors, and import only what lies below.
 
 # Each package on its floor. A package may import those on lower floors, and none beside or above.
@@ -260,6 +231,14 @@ def test_an_import_that_leads_up_is_found_wherever_it_stands(tmp_path: Path, tex
 
 # Imported late as they cost an engine's start-up: heavy packages, what needs one at its top, and what starts a process.
 LATE = {"torch", "triton", "rich", "importlib_metadata", "numpy", "pynvml", "subprocess"}
+# The only other modules of our own that a function may import: who does, what, and which calls need it.
+LATE_OF_OURS = {
+    ("layout.cached", "nsa_caps.selfcheck.proof"): "those with `prove=`",
+    ("layout.cached", "nsa_caps.selfcheck.prove"): "those with `prove=`",
+    ("probes.installed_aiter", "nsa_caps.probes.aiter.reader"): "those that find an aiter which is no known release's",
+    ("probes.kept", "nsa_caps.probes.kept_files"): "those that find a folder of kept verdicts",
+    ("selfcheck.prove", "nsa_caps.selfcheck.task"): "those that find no kept verdict",
+}
 
 
 def late_imports() -> Iterator[tuple[str, str]]:
@@ -273,13 +252,13 @@ def late_imports() -> Iterator[tuple[str, str]]:
 
 
 def test_late_imports_of_our_own_bring_something_heavy() -> None:
-    """A function imports a module of this package only where that imports torch or Triton, or is a whole command."""
-    wrong = [
+    """A function imports a module of our own only for torch or Triton, for a whole command, or as the list says."""
+    light = {
         (module, late)
         for module, late in late_imports()
         if package_of(module) != "cli" and not (set(top_level_imports(late)) & LATE)
-    ]
-    assert wrong == []
+    }
+    assert light == set(LATE_OF_OURS)
 
 
 def top_level_imports(module: str) -> Iterator[str]:

@@ -33,7 +33,6 @@ from nsa_caps.policy.request import Request, RequestError
 from nsa_caps.policy.rows import ROWS, Row
 from nsa_caps.probes.host import Host
 from nsa_caps.probes.probe import Probe, probe
-from nsa_caps.selfcheck.proof import Proof
 
 if TYPE_CHECKING:
     from nsa_caps.agreement.errors import AgreementError, MissingRanksError
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from nsa_caps.agreement.ranks import agree
     from nsa_caps.kernels.errors import KernelArgumentError
     from nsa_caps.page_table import PageTableError
+    from nsa_caps.selfcheck.proof import Proof
 
 __all__ = [
     "ROWS",
@@ -97,6 +97,7 @@ _LATER = {
     "LayoutMismatchError": "agreement.mismatch",
     "MissingRanksError": "agreement.errors",
     "PageTableError": "page_table",
+    "Proof": "selfcheck.proof",
     "agree": "agreement.ranks",
     "check_peer": "agreement.peers",
 }
@@ -107,9 +108,12 @@ def __dir__() -> list[str]:
     return sorted([*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__"])
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 as the table says
+# To a type checker it would stand for any name.
+if not TYPE_CHECKING:
 
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415 as the table says
+
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

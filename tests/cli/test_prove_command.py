@@ -11,7 +11,7 @@ import pytest
 from nsa_caps import probe
 from nsa_caps.capabilities.kept import Timing
 from nsa_caps.cli.main import main
-from nsa_caps.probes.kept import bound_variables
+from nsa_caps.probes.kept_files import bound_variables
 from nsa_caps.testing import machine
 from tests.machines.make import keep_verdict
 from tests.report.test_schemas import check

@@ -14,7 +14,7 @@ import pytest
 
 from nsa_caps import Host
 from nsa_caps.probes.aiter.files import EXCERPTS, PackageFiles
-from nsa_caps.probes.aiter.reader import aiter_source
+from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.probes.process_start import process_start
 from nsa_caps.testing import GENERATIONS, lay_out_packages, write_aiter_tree
 

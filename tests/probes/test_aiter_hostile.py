@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Host
-from nsa_caps.probes.aiter.reader import aiter_source
+from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.testing import GENERATIONS, write_aiter_tree
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import pytest
 from nsa_caps import Host, decide, probe
 from nsa_caps.base.serial import to_plain
 from nsa_caps.probes.aiter.files import PackageFiles
-from nsa_caps.probes.aiter.reader import aiter_source, read_in_full
+from nsa_caps.probes.aiter.reader import read_in_full
 from nsa_caps.probes.aiter.releases import known_facts, release_table, state_digest
+from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.testing import GENERATIONS, machine, write_aiter_tree
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from nsa_caps import AiterSource, Host, Note, decide, probe
 from nsa_caps.capabilities.aiter_history import AITER_RELEASES
-from nsa_caps.probes.aiter.reader import aiter_source
+from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.testing import GENERATIONS, AiterTreeError, lay_out_packages, machine, write_aiter_tree
 
 NEW, OLD = "ops/triton/attention/pa_mqa_logits.py", "ops/triton/pa_mqa_logits.py"

@@ -13,7 +13,8 @@ import pytest
 
 from nsa_caps import Host, probe
 from nsa_caps.capabilities.kept import BoundPackage, KeptVerdict
-from nsa_caps.probes.kept import bound_variables, digest_of, kept, kept_folder
+from nsa_caps.probes.kept import kept, kept_folder
+from nsa_caps.probes.kept_files import bound_variables, digest_of
 from nsa_caps.selfcheck.kept import NotKeptError, forget, keep, package_files
 from nsa_caps.testing import machine
 

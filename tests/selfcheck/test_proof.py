@@ -20,7 +20,8 @@ from nsa_caps.probes.host import Host
 from nsa_caps.probes.kept import kept
 from nsa_caps.selfcheck.check import self_check
 from nsa_caps.selfcheck.child import ROUNDS
-from nsa_caps.selfcheck.proof import Proof, prove_best, prove_rows
+from nsa_caps.selfcheck.proof import Proof
+from nsa_caps.selfcheck.prove import prove_best, prove_rows
 from nsa_caps.selfcheck.records import RowKernels
 from nsa_caps.testing.faults import FAULTS, SOUND, VARIABLE, Fault, faulty_row
 
@@ -211,7 +212,7 @@ def test_of_two_kinds_of_device_one_proof_is_not_enough(proven: tuple[Path, Capa
 def test_eight_at_once_prove_once(folder: Path) -> None:
     """The others wait for the first, and read what it kept."""
     code = (
-        "import nsa_caps; from nsa_caps.selfcheck.proof import prove_best\n"
+        "import nsa_caps; from nsa_caps.selfcheck.prove import prove_best\n"
         "caps = nsa_caps.probe(); print(len(prove_best(caps, nsa_caps.Request(rows=('reference',))).checks))"
     )
     ranks = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(8)]

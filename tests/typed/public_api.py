@@ -134,3 +134,5 @@ def what_is_refused(caps: Capabilities, layout: IndexerLayout) -> None:
     nsa_caps.get_indexer_layout("sglang")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     nsa_caps.get_indexer_layout(engine="sgl")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     nsa_caps.decide(caps, "aiter-flat")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    nsa_caps.agree_on(layout)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    selfcheck.self_chek  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B018 only looked up

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 records.py resolves the annotations at run time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps._version import __version__
@@ -11,9 +12,9 @@ from nsa_caps.agreement.summary import FactDifference, MachineSummary, fact_diff
 from nsa_caps.base.lines import indented, plain
 from nsa_caps.base.serial import SnapshotError, from_plain
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.layout.handshake import HANDSHAKE_VERSION, Handshake
+from nsa_caps.layout.handshake import HANDSHAKE_VERSION
 from nsa_caps.layout.layout import IndexerLayout
-from nsa_caps.pages import PageFormatError
+from nsa_caps.pages import PageFormat, PageFormatError
 from nsa_caps.policy.facts import Fact
 from nsa_caps.probes.timeout import describe
 
@@ -26,6 +27,20 @@ __all__ = ["HANDSHAKE_VERSION", "HandshakeError", "check_peer", "is_handshake", 
 
 
 _EXAMPLES = {"scale_format": "'fp32'", "rotated": "False"}
+
+
+@dataclass(frozen=True)
+class _Handshake:
+    """What `layout.handshake()` holds; `schemas/handshake.json` says what the fields mean."""
+
+    schema_version: int
+    nsa_caps: str
+    fingerprint: str
+    format: PageFormat
+    index_kpool: int
+    row: str
+    assumed: tuple[str, ...]
+    diagnostics: Mapping[str, str]
 
 
 class HandshakeError(NsaCapsError, ValueError):
@@ -95,7 +110,7 @@ def summary_of_handshake(document: Mapping[str, Any], where: str) -> MachineSumm
         text = f"schema_version is {version!r}, nsa_caps {__version__} reads {HANDSHAKE_VERSION}"
         raise HandshakeError(f"{where} handshake, written by nsa_caps {document.get('nsa_caps')}: {text}")
     try:
-        told = from_plain(Handshake, document, f"{where} handshake")
+        told = from_plain(_Handshake, document, f"{where} handshake")
     except SnapshotError as error:
         raise HandshakeError(str(error)) from error
     except PageFormatError as error:

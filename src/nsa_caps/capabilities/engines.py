@@ -5,7 +5,6 @@ Read in the sources of the releases that each record names; where a release was 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -91,8 +90,7 @@ class Handed(NamedTuple):
     flydsl: bool = False
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(NamedTuple):
     """What is known of one engine.
 
     Attributes:
@@ -121,8 +119,8 @@ class Engine:
     hallmarks: tuple[str, ...] = ()
     releases: tuple[str, ...] = ()
     kernel_releases: tuple[str, ...] = ()
-    variables: Mapping[str, tuple[Reading, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    defaults: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    variables: Mapping[str, tuple[Reading, ...]] = MappingProxyType({})
+    defaults: Mapping[str, bool] = MappingProxyType({})
     rows: tuple[EngineRow, ...] | None = None
     hands: tuple[Handed, ...] = ()
     own_cache: bool = False

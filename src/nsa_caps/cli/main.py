@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -60,6 +59,8 @@ def _run(options: SimpleNamespace, host: Host | None, stdout: TextIO | None) -> 
         print_text(printable(f"nsa-caps: error: {error}"), sys.stderr)
         return FAILED
     except Exception:  # noqa: BLE001 a traceback's own exit code is 1, which here says "no"
+        import traceback  # noqa: PLC0415 only where something is wrong
+
         print_text(traceback.format_exc(), sys.stderr)
         return FAILED
 

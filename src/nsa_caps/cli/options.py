@@ -55,7 +55,8 @@ def parse(argv: Sequence[str]) -> SimpleNamespace:
     Raises:
         SystemExit: with 2 on wrong usage; with 0 after `--help` and `--version`.
     """
-    options, unknown = parsers().whole.parse_known_args(argv, SimpleNamespace(**DEFAULTS))
+    whole = parsers(commands=_may_name_one(argv)).whole
+    options, unknown = whole.parse_known_args(argv, SimpleNamespace(**DEFAULTS))
     if unknown:
         wrong_usage(f"unrecognized arguments: {' '.join(unknown)}{_hint(unknown[0], options.command)}", options.command)
     changes: dict[tuple[str, str], Change] = {}
@@ -65,6 +66,11 @@ def parse(argv: Sequence[str]) -> SimpleNamespace:
             told = first.name if first.kind in ("set", "unset") else f"--{first.kind}"
             wrong_usage(f"{told} is given twice; one of {first.value} and {change.value} can be", options.command)
     return options
+
+
+def _may_name_one(argv: Sequence[str]) -> bool:
+    """Return whether a command may be named, or all be listed; not where every argument is a long option."""
+    return not all(each.startswith("--") and each not in ("--", "--help") for each in argv)
 
 
 def _hint(unknown: str, command: str | None) -> str:

@@ -6,7 +6,6 @@ import argparse
 import re
 import sys
 from functools import partial
-from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from nsa_caps._version import __version__
@@ -59,9 +58,13 @@ class _Help(argparse.HelpFormatter):
     """Help that breaks lines at blanks alone: `aiter-preshuffle` is one word."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
+        from textwrap import wrap  # noqa: PLC0415 only where help is shown
+
         return wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
+        from textwrap import fill  # noqa: PLC0415 as above
+
         return fill(
             text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
         )
@@ -83,8 +86,12 @@ def parser() -> argparse.ArgumentParser:
     return parsers().whole
 
 
-def parsers() -> Commands:
-    """Return the parsers; parse into a namespace of `nsa_caps.cli.options.DEFAULTS`."""
+def parsers(*, commands: bool = True) -> Commands:
+    """Return the parsers; parse into a namespace of `nsa_caps.cli.options.DEFAULTS`.
+
+    Args:
+        commands: also make those of the commands, which take longer than all the rest of a report.
+    """
     # Without a width argparse asks the terminal for one, by way of shutil, at every argument that is added.
     width = width_of(sys.stdout) if sys.stdout is not None else WIDTH
     shared: dict[str, Any] = {
@@ -92,38 +99,36 @@ def parsers() -> Commands:
         "formatter_class": partial(_Help, width=width),
         "allow_abbrev": False,
     }
-    common, asking = _common(shared), _Parser(**shared, add_help=False)
-    asking.add_argument("--heads", type=int, metavar="N", help="the model's index_n_heads (default: 64)")
-    asking.add_argument("--page-size", type=int, metavar="N", help="tokens per page (default: the row's own)")
-    asking.add_argument("--index-kpool", type=int, metavar="N", help="tokens that share one index key (default: 1)")
     whole = _Parser(
         **shared,
         prog="nsa-caps",
         usage="nsa-caps [OPTION ...] [COMMAND [OPTION ...]]",
-        parents=[common, asking],
         description="Which memory layout may the sparse-attention indexer use on this machine, and why?",
         epilog=f"{_EXIT_CODES}. What the words of a report mean: nsa-caps help words",
     )
+    _add_common(whole)
+    _add_asking(whole)
     whole.add_argument("-V", "--version", action="version", version=f"nsa-caps {__version__}")
     _add_report(whole)
-    commands = whole.add_subparsers(metavar="COMMAND", dest="command", prog="nsa-caps")
     added: dict[str, argparse.ArgumentParser] = {}
-    for name, text in _COMMANDS.items():
-        parents: list[_Parser] = (
-            [] if name in _WITHOUT_OPTIONS else [common] if name == "snapshot" else [common, asking]
-        )
-        usage = f"nsa-caps {name} [OPTION ...]{_POSITIONALS.get(name, '')}"
-        added[name] = commands.add_parser(
-            name, **shared, usage=usage, parents=parents, help=text, description=text, epilog=_EXIT_CODES
-        )
-        if name in _OWN:
-            _OWN[name](added[name])
+    if commands:
+        listed = whole.add_subparsers(metavar="COMMAND", dest="command", prog="nsa-caps")
+        for name, text in _COMMANDS.items():
+            usage = f"nsa-caps {name} [OPTION ...]{_POSITIONALS.get(name, '')}"
+            added[name] = listed.add_parser(
+                name, **shared, usage=usage, help=text, description=text, epilog=_EXIT_CODES
+            )
+            if name not in _WITHOUT_OPTIONS:
+                _add_common(added[name])
+                if name != "snapshot":
+                    _add_asking(added[name])
+            if name in _OWN:
+                _OWN[name](added[name])
     return Commands(whole, added)
 
 
-def _common(shared: dict[str, Any]) -> _Parser:
-    common = _Parser(**shared, add_help=False)
-    add = common.add_argument
+def _add_common(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
     text = f"whose variables to read: {', '.join(ENGINES)} (default: the one installed, else sglang)"
     add("--engine", choices=ENGINES, metavar="NAME", help=text)
     add("--from", dest="source", metavar="FILE", help="ask the machine of this snapshot; - reads stdin")
@@ -136,7 +141,13 @@ def _common(shared: dict[str, Any]) -> _Parser:
     add("-q", "--quiet", action="store_true", help="print the first line alone, and no notes")
     text = f"colour the text: {', '.join(COLORS)} (default: auto, on a terminal)"
     add("--color", choices=COLORS, metavar="WHEN", help=text)
-    return common
+
+
+def _add_asking(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--heads", type=int, metavar="N", help="the model's index_n_heads (default: 64)")
+    add("--page-size", type=int, metavar="N", help="tokens per page (default: the row's own)")
+    add("--index-kpool", type=int, metavar="N", help="tokens that share one index key (default: 1)")
 
 
 def _add_report(command: argparse.ArgumentParser) -> None:

@@ -9,16 +9,18 @@ from nsa_caps.cli.question import NO, YES, Answer, UsageError, write_file
 from nsa_caps.policy.decision import UnknownRowError, find_row
 from nsa_caps.policy.kept import void_because
 from nsa_caps.probes.host import Host
-from nsa_caps.probes.kept import files_changed, kept_folder, read_kept
+from nsa_caps.probes.kept import kept_folder
+from nsa_caps.probes.kept_files import files_changed, read_kept
 from nsa_caps.report.bench import bench_document, bench_lines, bench_of, draw_bench
 from nsa_caps.report.proofs import Listed, kept_document, kept_lines, prove_document, prove_lines
 from nsa_caps.selfcheck.kept import forget
-from nsa_caps.selfcheck.proof import Proof, prove_best, prove_rows
+from nsa_caps.selfcheck.proof import Proof
+from nsa_caps.selfcheck.prove import prove_best, prove_rows
 
 if TYPE_CHECKING:
     from nsa_caps.capabilities.records import Note
     from nsa_caps.cli.question import Question
-    from nsa_caps.probes.kept import KeptFile
+    from nsa_caps.probes.kept_files import KeptFile
 
 __all__ = ["bench", "prove"]
 
@@ -79,7 +81,7 @@ def _list(question: Question) -> Answer:
     names = question.options.check_rows
     listed = [
         Listed(path, _void(question, host, file), file.verdict)
-        for path, file in read_kept(host, notes)
+        for path, file in read_kept(host, kept_folder(host.environ), notes)
         if not names or file.verdict.row in names
     ]
     if question.options.json:

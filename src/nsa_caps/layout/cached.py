@@ -15,13 +15,13 @@ from nsa_caps.layout.row_table import row_table
 from nsa_caps.policy.request import Request, RequestError
 from nsa_caps.probes.probe import probe
 from nsa_caps.probes.timeout import is_within_call
-from nsa_caps.selfcheck.proof import Proof, prove_best
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nsa_caps.capabilities.engines import EngineName
     from nsa_caps.layout.layout import IndexerLayout
+    from nsa_caps.selfcheck.proof import Proof
 
 __all__ = ["CircularQuestionError", "get_indexer_layout", "row_table"]
 
@@ -64,7 +64,9 @@ class _OncePerEngine:
             if layout is None:
                 caps, rows = row_table(probe(engine=engine))
                 if prove:
-                    proof = prove if isinstance(prove, Proof) else None
+                    from nsa_caps.selfcheck.prove import prove_best  # noqa: PLC0415 few start-ups prove
+
+                    proof = None if prove is True else prove
                     caps = prove_best(caps, request or Request(), rows, proof).caps
                 decided = select_indexer_layout(caps, request, rows)
                 # A signal handler may have asked meanwhile, or somebody by the engine's name: all get one object.
@@ -86,8 +88,11 @@ def _check(engine: object, request: object, prove: object) -> None:
         raise UnknownEngineError(f"engine is {shortened(engine)}, needs one of {', '.join(ENGINES)}, or None")
     if not isinstance(request, (Request, type(None))):
         raise RequestError(f"request is {shortened(request)}, needs a Request, or None")
-    if not isinstance(prove, (bool, Proof)):
-        raise RequestError(f"prove is {shortened(prove)}, needs True, False or a Proof")
+    if not isinstance(prove, bool):
+        from nsa_caps.selfcheck.proof import Proof  # noqa: PLC0415 as above
+
+        if not isinstance(prove, Proof):
+            raise RequestError(f"prove is {shortened(prove)}, needs True, False or a Proof")
 
 
 _CACHE = _OncePerEngine()

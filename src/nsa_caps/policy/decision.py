@@ -6,7 +6,7 @@ No I/O, no clock, no environment, no torch: the machine is an argument, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.base.hints import did_you_mean
 from nsa_caps.base.serial import shortened
@@ -147,8 +147,7 @@ class Fix:
     steps: tuple[Reason, ...]
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(NamedTuple):
     """Changes made so far, by the slot that each occupies, and what would be decided after them."""
 
     decision: Decision

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 import sys
 from dataclasses import dataclass
 from types import FunctionType, MappingProxyType, ModuleType
@@ -228,10 +227,9 @@ class Host:
                 raise
             return False
         # Bytes 4 to 16 (PEP 552): flags, none where the next two count, then time of change and size of the source.
-        low = 0xFFFFFFFF
-        return source is not None and head[4:] == struct.pack(
-            "<III", 0, int(source.st_mtime) & low, source.st_size & low
-        )
+        numbers = () if source is None else (0, int(source.st_mtime), source.st_size)
+        low = (number & 0xFFFFFFFF for number in numbers)
+        return source is not None and head[4:] == b"".join(number.to_bytes(4, "little") for number in low)
 
     def changed_at(self, path: str) -> float | None:
         """Return when a file was last changed, in seconds since 1970: its contents, name or owner; None: not known."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from nsa_caps.base.serial import SnapshotError, field_names, from_plain, to_plain
 from nsa_caps.capabilities.records import Capabilities, Note, Package, Switch
 from nsa_caps.capabilities.switches import engine_meant, resolve
-from nsa_caps.probes.aiter.reader import aiter_source
 from nsa_caps.probes.aot_bundle import aot_bundle
 from nsa_caps.probes.deep_gemm import bundled_deep_gemm, deep_gemm
 from nsa_caps.probes.devices import devices
 from nsa_caps.probes.driver import driver
 from nsa_caps.probes.exhaustion import is_exhaustion
 from nsa_caps.probes.host import Host
+from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.probes.kept import kept
 from nsa_caps.probes.packages import packages
 from nsa_caps.probes.platform import platform

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from nsa_caps.base.serial import to_plain
 from nsa_caps.errors import NsaCapsError
 from nsa_caps.probes.host import UnreadableError
-from nsa_caps.probes.kept import FILE_VERSION, KeptFile, PackageFiles, digest_of, kept_folder, read_kept, stamps_of
+from nsa_caps.probes.kept import kept_folder
+from nsa_caps.probes.kept_files import FILE_VERSION, KeptFile, PackageFiles, digest_of, read_kept, stamps_of
 from nsa_caps.probes.own_file import own_folder, write_own
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def forget(host: Host, rows: Iterable[str] = ()) -> list[str]:
         return []
     notes: list[Note] = []
     if names:
-        paths = [path for path, file in read_kept(host, notes) if file.verdict.row in names]
+        paths = [path for path, file in read_kept(host, folder, notes) if file.verdict.row in names]
     else:
         paths = [os.path.join(folder, name) for name in host.list_folder(folder) if name.endswith(".json")]
     try:

@@ -7,14 +7,12 @@ digest. One statement more, and what depends on it is unknown (None); the policy
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.capabilities.aiter_digests import KERNELS, KernelBody
 from nsa_caps.capabilities.records import AiterSource, Note
 from nsa_caps.probes.aiter.calling import call_function
 from nsa_caps.probes.aiter.chain import Chain, chain
-from nsa_caps.probes.aiter.files import PackageFiles
 from nsa_caps.probes.aiter.fitting import fit
 from nsa_caps.probes.aiter.flydsl import flydsl_facts
 from nsa_caps.probes.aiter.imports import fp8_facts, gate_facts, trim_facts
@@ -22,19 +20,18 @@ from nsa_caps.probes.aiter.kernels import body_digest
 from nsa_caps.probes.aiter.known import KERNELS as KERNEL_NAMES
 from nsa_caps.probes.aiter.logits import ENTRY, LOGITS, outcome_of
 from nsa_caps.probes.aiter.modules import PACKAGE, Modules
-from nsa_caps.probes.aiter.releases import known_facts, release_table
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
 from nsa_caps.probes.aiter.signatures import cache_facts, taken, takes_tiles
 from nsa_caps.probes.aiter.space import Space
 from nsa_caps.probes.aiter.values import Where
-from nsa_caps.probes.packages import aiter_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from nsa_caps.probes.host import Host
+    from nsa_caps.probes.aiter.files import PackageFiles
 
-__all__ = ["aiter_source", "read_in_full"]
+
+__all__ = ["read_in_full"]
 
 _CHIP = (f"{PACKAGE}.jit.utils.chip_info", f"{PACKAGE}.jit.utils.build_targets")
 _GLUON_KERNELS = f"{PACKAGE}.ops.triton.gluon.pa_mqa_logits"
@@ -51,18 +48,6 @@ _WHERE = {
 }
 # More lines than a reader would look at.
 _MOST_LINES = 12
-
-
-def aiter_source(host: Host) -> Mapping[str, Any]:
-    """Find what the installed aiter's source shows; nothing where there is no aiter, or not AMD's."""
-    package = aiter_folder(host)
-    if package is None:
-        return {}
-    files = PackageFiles(host, package)
-    known = known_facts(files, release_table())
-    if known is not None:
-        return {"aiter_source": replace(known, location=package), "notes": ()}
-    return read_in_full(files, package)
 
 
 def read_in_full(files: PackageFiles, package: str) -> Mapping[str, Any]:

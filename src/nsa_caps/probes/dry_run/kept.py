@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from nsa_caps.base.serial import SnapshotError, from_plain, to_plain
 from nsa_caps.capabilities.aiter_source import AiterSource  # noqa: TC001 base/serial.py resolves the annotations
 from nsa_caps.probes.host import UnreadableError
-from nsa_caps.probes.kept import kept_folder, own_document
+from nsa_caps.probes.kept import kept_folder
+from nsa_caps.probes.kept_files import own_document
 from nsa_caps.probes.own_file import own_folder, write_own
 
 if TYPE_CHECKING:
