@@ -149,8 +149,8 @@ def _binary(run: Run, node: Any, frame: Frame) -> Any:
     left, right = evaluate(run, node.left, frame), evaluate(run, node.right, frame)
     found = BINARY.get(type(node.op))
     text = f"({text_of(left)}{found[0] if found else '?'}{text_of(right)})"
-    if isinstance(left, Thing) or isinstance(right, Thing):
-        return run.unaccounted("a function among operands", where(node, frame))
+    if isinstance(left, Thing) or isinstance(right, Thing) or (found is None and is_known(left) and is_known(right)):
+        return run.unaccounted(f"operands of {type(node.op).__name__}", where(node, frame))
     if found is None or not (is_known(left) and is_known(right)):
         return Opaque(text)
     return lifted(found[1], [left, right], run.may, text)

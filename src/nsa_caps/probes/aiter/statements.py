@@ -33,9 +33,13 @@ def execute(run: Run, body: list[ast.stmt], frame: Frame) -> None:
 
 
 def _expression(run: Run, node: Any, frame: Frame) -> None:
-    if is_noise(node):
-        return
     call = node.value
+    if is_noise(node):
+        # What is told must be there all the same.
+        for argument in call.args if isinstance(call, ast.Call) else ():
+            if isinstance(argument, ast.Name):
+                evaluate(run, argument, frame)
+        return
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
         name = call.func.value.id
         held = frame.names.get(name)
@@ -62,6 +66,7 @@ def _bind(run: Run, target: ast.expr, value: Any, frame: Frame) -> None:
         # How Gluon marks a function that runs in the compiler.
         return
     if isinstance(target, ast.Subscript) and isinstance(target.value, ast.Name):
+        evaluate(run, target.value, frame)
         held = frame.names.get(target.value.id)
         key = evaluate(run, target.slice, frame)
         tables = isinstance(held, dict) or (
