@@ -160,6 +160,11 @@ def base_release(machine: Machine) -> Version:
     return Version(Version(str(machine.triton)).base_version)
 
 
+def measured_release(machine: Machine) -> Version:
+    """What was compiled with is releases: 3.5.0rc1 comes before 3.5.0, and 3.5.0+git does not."""
+    return Version(str(machine.triton))
+
+
 def import_fails(machine: Machine) -> bool:
     """Whether nothing of aiter can be imported."""
     trims = {"AITER_AOT_IMPORT": "a6bb4993", "AITER_TRITON_ONLY": "861b4c93"}
@@ -225,7 +230,7 @@ def fp8_archs(machine: Machine) -> set[str]:
 def plain_compiles(machine: Machine, arch: str) -> bool:
     """Whether aiter's plain Triton kernel was seen to compile for this GPU: what was not is not selected."""
     lowest = {"gfx942": "3.2", "gfx950": "3.3", "gfx1100": "3.5", "gfx1151": "3.5", "gfx1200": "3.4"}
-    return arch in fp8_archs(machine) and arch in lowest and base_release(machine) >= Version(lowest[arch])
+    return arch in fp8_archs(machine) and arch in lowest and measured_release(machine) >= Version(lowest[arch])
 
 
 def aot_kernel_fits(machine: Machine, *, preshuffle: bool) -> bool:
@@ -308,7 +313,7 @@ def deepgemm_runs(machine: Machine) -> bool:
         return False
     takes_all = set(machine.archs) <= {"sm_90", "sm_100", "sm_103", "sm_120"}
     # Its store and gather are Triton's.
-    stores = triton_version(machine) is not None and base_release(machine) >= lowest_triton(machine)
+    stores = triton_version(machine) is not None and measured_release(machine) >= lowest_triton(machine)
     return takes_all and stores and machine.page_size in (None, 64)
 
 
@@ -326,7 +331,7 @@ def portable_runs(machine: Machine) -> bool:
     """This library's Triton kernels, on the GPUs that they were compiled for, by a Triton that does so."""
     if machine.platform not in ("rocm", "cuda") or not machine.archs or not one_dialect(machine) or not sees(machine):
         return False
-    if not machine.torch or triton_version(machine) is None or base_release(machine) < lowest_triton(machine):
+    if not machine.torch or triton_version(machine) is None or measured_release(machine) < lowest_triton(machine):
         return False
     if machine.page_size not in (None, 1, 16, 32, 64, 128, 256):
         return False

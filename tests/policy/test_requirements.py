@@ -161,6 +161,38 @@ def test_the_highest_floor_of_all_gpus_counts() -> None:
         assert "portable" in met_rows(nvidia(*archs, triton="3.7.1"))
 
 
+@pytest.mark.parametrize(
+    ("arch", "triton", "row", "verdict"),
+    [
+        ("sm_103", "3.5.1", "portable", "unmet"),
+        ("sm_103", "3.6.0rc1", "portable", "unknown"),
+        ("sm_103", "3.6.0.dev20260101+git1", "portable", "unknown"),
+        ("sm_103", "3.6.0+git4cff872c", "portable", "met"),
+        ("sm_103", "3.6.1rc1", "portable", "met"),
+        ("sm_90", "3.6.0rc1", "portable", "met"),
+        ("gfx1250", "3.6.0rc1", "portable", "unknown"),
+        ("gfx1250", "3.7.0rc1", "aiter-preshuffle", "unknown"),
+        ("gfx1250", "3.7.0", "aiter-preshuffle", "met"),
+    ],
+)
+def test_a_pre_release_of_a_floor_was_not_measured(arch: str, triton: str, row: str, verdict: str) -> None:
+    """What compiled was the release: whether 3.6.0rc1 does is not known, though aiter's own gates let it pass."""
+    caps = nvidia(arch, triton=triton) if arch.startswith("sm_") else amd(arch, triton, "861b4c93")
+    found = decide(caps).verdict(row)
+    assert found.verdict == verdict
+    if verdict == "unknown":
+        (told,) = found.reasons
+        assert (told.code, told.observed) == ("device.arch-unproven", f"{arch} with Triton {triton}")
+        assert "triton>=3." in (told.fix or "").lower().replace(" ", "")
+
+
+@pytest.mark.parametrize(("arch", "triton"), [("gfx950", "3.3.0rc1"), ("gfx942", "3.2.0rc1")])
+def test_nor_was_one_of_the_plain_kernels_floor(arch: str, triton: str) -> None:
+    """Where aiter's plain kernel was seen to fail below, a pre-release is not known to; nor where it was not tried."""
+    found = decide(amd(arch, triton)).verdict("aiter-token")
+    assert [(told.code, told.verdict) for told in found.reasons] == [("device.arch-unproven", "unknown")]
+
+
 def gpus(*archs: str) -> Capabilities:
     """Return an NVIDIA machine whose GPUs were each read in a place of its own."""
     devices = (Device(index, arch, f"NVML: device {index}") for index, arch in enumerate(archs))

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from packaging.version import Version
 
-__all__ = ["base_version", "parse_version", "without_local"]
+__all__ = ["base_version", "comes_before", "parse_version", "without_local"]
 
 
 @lru_cache(maxsize=256)
@@ -28,3 +28,9 @@ def base_version(text: str | None) -> Version | None:
 def without_local(text: str | None) -> Version | None:
     """Return `Version(text.split("+")[0])`: 3.6.0rc1 and 3.6.0.dev1 stay below 3.6.0."""
     return parse_version(text.split("+")[0]) if text else None
+
+
+def comes_before(text: str | None, floor: str | None) -> bool:
+    """Return whether this is a pre-release of the very version that was measured, such as 3.6.0rc1 of 3.6.0."""
+    found, measured = without_local(text), parse_version(floor)
+    return found is not None and measured is not None and found < measured == base_version(text)

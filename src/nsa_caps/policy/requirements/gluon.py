@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsa_caps.archs import ARCHS
 from nsa_caps.policy.aiter_gates import (
     AOT_VARIABLE,
     GLUON_MEASURED,
@@ -20,7 +21,7 @@ from nsa_caps.policy.aiter_gates import (
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
 from nsa_caps.policy.requirements.plain import no_fp8_type
-from nsa_caps.policy.versions import base_version
+from nsa_caps.policy.versions import base_version, comes_before
 
 if TYPE_CHECKING:
     from nsa_caps.capabilities.records import AiterSource, Capabilities
@@ -149,6 +150,16 @@ def _launches(source: AiterSource, kernel: Kernel, arch: str) -> Reason | None:
 
 def _compiles(caps: Capabilities, kernel: Kernel, arch: str) -> Reason | None:
     found = no_compile_reason(caps, kernel, arch)
+    floor = ARCHS[arch].gluon if arch in ARCHS else None
+    if found is None and comes_before(caps.triton.version, floor):
+        return Reason(
+            "device.arch-unproven",
+            "unknown",
+            observed=f"{arch} with Triton {caps.triton.version}",
+            required=f"Triton >= {floor}, as released",
+            source=MEASURED,
+            changes=(Change.triton(floor),),
+        )
     if found is None:
         return None
     observed, required, triton = found

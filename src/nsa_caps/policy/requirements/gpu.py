@@ -10,7 +10,7 @@ from nsa_caps.capabilities.records import dialect
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
 from nsa_caps.policy.requirements.common import triton_change, triton_known
-from nsa_caps.policy.versions import base_version
+from nsa_caps.policy.versions import base_version, comes_before
 
 if TYPE_CHECKING:
     from packaging.version import Version
@@ -143,7 +143,7 @@ def triton_compiles(caps: Capabilities, request: Request) -> Reason | None:
         if lowest is not None and version < lowest:
             below[arch] = lowest
     if not below:
-        return None
+        return _pre_release(caps)
     arch = max(below, key=lambda name: below[name])
     known = ARCHS[arch]
     changes: tuple[Change, ...] = (triton_change(caps, str(known.triton)),)
@@ -159,6 +159,22 @@ def triton_compiles(caps: Capabilities, request: Request) -> Reason | None:
         source=caps.triton.source,
         changes=changes,
     )
+
+
+def _pre_release(caps: Capabilities) -> Reason | None:
+    """Return the reason against a pre-release of a floor: what compiled was the release."""
+    for arch in caps.archs or ():
+        floor = _floor(caps, arch)
+        if comes_before(caps.triton.version, floor):
+            return Reason(
+                "device.arch-unproven",
+                "unknown",
+                observed=f"{arch} with Triton {caps.triton.version}",
+                required=f"Triton >= {floor}, as released",
+                source=caps.triton.source,
+                changes=(triton_change(caps, str(floor)),),
+            )
+    return None
 
 
 def _floor(caps: Capabilities, arch: str) -> str | None:

@@ -10,7 +10,7 @@ from nsa_caps.archs import ARCHS
 from nsa_caps.policy.aiter_gates import MEASURED, aiter_arch, gluon_active
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
-from nsa_caps.policy.versions import base_version
+from nsa_caps.policy.versions import base_version, comes_before
 
 if TYPE_CHECKING:
     from nsa_caps.capabilities.records import AiterSource, Capabilities
@@ -39,8 +39,9 @@ def plain_compiles(caps: Capabilities, _: Request) -> Reason | None:
     if needed is None:
         compiled = ", ".join(known.name for known in ARCHS.values() if known.plain is not None)
         return Reason("device.arch-unproven", "unknown", observed=arch, required=f"one of {compiled}", source=MEASURED)
-    if triton < Version(needed) and not ARCHS[arch].plain_failed_below:
-        observed = f"{arch} with Triton {triton}"
+    is_untried = triton < Version(needed) and not ARCHS[arch].plain_failed_below
+    if is_untried or comes_before(caps.triton.version, needed):
+        observed = f"{arch} with Triton {caps.triton.version}"
         return Reason(
             "device.arch-unproven",
             "unknown",
