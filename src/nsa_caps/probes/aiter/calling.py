@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nsa_caps.probes.aiter.run import Run, TooMuchError, merged
-from nsa_caps.probes.aiter.space import Opaque, choice, kept, parts_of, text_of
+from nsa_caps.probes.aiter.space import Opaque, choice, kept, parts_of, text_of, without
 from nsa_caps.probes.aiter.statements import execute
 from nsa_caps.probes.aiter.values import Frame, Function, Where
 
@@ -35,7 +35,7 @@ def call_function(run: Run, function: Function, positional: list[Any], named: di
     alive = 0
     for mask, _, _ in returns:
         alive |= mask
-    run.may, run.must = alive, must & alive & ~run.doubt
+    run.may, run.must = alive, without(must & alive, run.doubt)
     run.doubt |= doubt
     del may
     return _returned(returns)
@@ -50,12 +50,12 @@ def _returned(returns: list[tuple[int, int, Any]]) -> Any:
     for mask, _, _ in returns:
         unsure |= seen & mask
         seen |= mask
-    parts = [(mask & ~unsure, value) for mask, _, value in returns if mask & ~unsure]
+    parts = [(here, value) for mask, _, value in returns if (here := without(mask, unsure))]
     value = merged(parts, 0) if parts else Opaque("either")
     if not unsure:
         return value
     text = "|".join(sorted({text_of(value) for _, _, value in returns}))
-    return choice([(unsure, Opaque(text)), *((mask & ~unsure, part) for mask, part in parts_of(value, seen))], text)
+    return choice([(unsure, Opaque(text)), *((without(mask, unsure), part) for mask, part in parts_of(value, seen))], text)
 
 
 def _arguments(function: Function, positional: list[Any], named: dict[str, Any]) -> dict[str, Any] | None:

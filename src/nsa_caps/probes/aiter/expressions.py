@@ -25,6 +25,7 @@ from nsa_caps.probes.aiter.space import (
     lifted,
     parts_of,
     text_of,
+    without,
 )
 from nsa_caps.probes.aiter.values import (
     Bound,
@@ -65,7 +66,8 @@ def evaluate(run: Run, node: ast.expr, frame: Frame) -> Any:
         kind = _KINDS.get(type(node))
         if kind is None:
             return run.unaccounted(type(node).__name__, where(node, frame))
-        return run.settle(kind(run, node, frame), where(node, frame))
+        value = kind(run, node, frame)
+        return run.settle(value, where(node, frame)) if isinstance(value, (Choice, Raised)) else value
     finally:
         run.depth -= 1
 
@@ -97,7 +99,7 @@ def _name(run: Run, node: Any, frame: Frame) -> Any:
 
 
 def _resolved(run: Run, value: Choice) -> Any:
-    if not any(isinstance(part, Later) for _, part in value.parts):
+    if not value.holds(Later):
         return value
     parts = [(mask, run.modules.resolve(run, part) if isinstance(part, Later) else part) for mask, part in value.parts]
     return choice(parts, value.text)
@@ -180,7 +182,7 @@ def _boolean(run: Run, node: Any, frame: Frame) -> Any:
         true, false, unknown = run.truth(value)
         stop, on = (true, false) if stops_on_true else (false, true)
         parts += [(perhaps & stop, stops_on_true)]
-        perhaps &= ~stop
+        perhaps = without(perhaps, stop)
         if at == len(node.values) - 1:
             parts += [(mask & go, part) for mask, part in parts_of(value, run.may)]
             break

@@ -156,7 +156,7 @@ class PackageFiles:
         if "\0" in text:
             self.notes.append(Note("aiter_source", path, "has NUL bytes, which Python does not read"))
             return None
-        if not text.strip() and not _is_init(name):
+        if (not text or text.isspace()) and not _is_init(name):
             self.notes.append(Note("aiter_source", path, "is empty"))
             return None
         return text

@@ -10,7 +10,7 @@ from nsa_caps.capabilities.aiter_digests import LAUNCHES, LOGITS_LINES
 from nsa_caps.probes.aiter.logits import LEFT_OUT, Fired, Outcome
 from nsa_caps.probes.aiter.machines import version_of
 from nsa_caps.probes.aiter.normal import text_digest
-from nsa_caps.probes.aiter.space import parts_of, text_of
+from nsa_caps.probes.aiter.space import parts_of, text_of, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +52,7 @@ class _Machines:
         there = variable in self.space.dimensions
         self.aot = self.space.has(variable, "1") if there else 0
         self.tiles = self.space.where("tiles", bool)
+        self.rows = self.space.all ^ self.tiles
         self.one = self.space.has("page", 1)
         self.pages64 = self.space.has("page", 64)
         self.gfx1250 = self.space.has("arch", "gfx1250")
@@ -80,8 +81,8 @@ def fit(outcome: Outcome) -> Fitted:
     facts = dict(_asked(here))
     calls = {
         "tiles": here.tiles,
-        "token": here.one & ~here.tiles,
-        "flat": ~here.one & ~here.tiles & here.space.all,
+        "token": here.one & here.rows,
+        "flat": without(here.rows, here.one),
     }
     wrong = outcome.unsure
     for mine, theirs in _foretold(here, facts):
@@ -114,7 +115,7 @@ def _blamed(outcome: Outcome, wrong: int) -> Iterator[Event]:
 
 
 def _asked(here: _Machines) -> Iterator[tuple[str, Any]]:
-    token = here.one & ~here.tiles & ~here.aot
+    token = without(here.one & here.rows, here.aot)
     newest = here.triton(lambda version: version == _NEWEST)
     listed = [arch for arch in here.archs if here.gluon & newest & token & here.space.has("arch", arch)]
     yield "gluon_archs", tuple(listed)
@@ -127,17 +128,17 @@ def _asked(here: _Machines) -> Iterator[tuple[str, Any]]:
     raised_at = [
         version
         for version in here.tritons
-        if version not in gluon_at and not token & here.triton(_is(version)) & ~here.outcome.raised
+        if version not in gluon_at and not without(token & here.triton(_is(version)), here.outcome.raised)
     ]
     yield "triton_gap", "none" if not raised_at else _gap(here.tritons, gluon_at, raised_at)
     other = here.arch(lambda arch: arch not in listed)
     yield "arch_gate", "select" if here.plain & newest & token & other else "assert"
-    asked = here.one & ~here.tiles & here.aot & in_list
+    asked = here.one & here.rows & here.aot & in_list
     by_jit = here.fired(lambda each: each.how == "jit")
     yield "aot_stops_jit", not by_jit & asked & newest if here.aot else None
     old = here.triton(_is_3_3)
     yield "aot_needs_gluon_triton", not here.gluon & asked & old
-    flat = here.pages64 & ~here.tiles & here.plain & ~here.aot
+    flat = without(here.pages64 & here.rows & here.plain, here.aot)
     yield "plain_pages", "any" if flat and _takes_pages(here, flat) else None if flat else "one"
     big = here.space.where("page", lambda page: page == 512) & here.tiles & here.gluon
     yield "chunk_rule", "either" if big else "divides"
@@ -198,7 +199,7 @@ def _waves(here: _Machines) -> int | None:
 
 def _foretold(here: _Machines, facts: dict[str, Any]) -> list[tuple[int, int]]:
     """Return, for each thing that may become of a machine, where the facts foretell it and where it is so."""
-    every, tiles, one = here.space.all, here.tiles, here.one
+    every, tiles, rows, one = here.space.all, here.tiles, here.rows, here.one
     new = here.triton(lambda version: _is_new(facts, version))
     gap = here.triton(lambda version: _in_gap(facts, version))
     listed = here.arch(lambda arch: arch in facts["gluon_archs"])
@@ -209,15 +210,15 @@ def _foretold(here: _Machines, facts: dict[str, Any]) -> list[tuple[int, int]]:
     divides = here.space.where("page", lambda page: CHUNK_K % page == 0)
     multiple = here.space.where("page", lambda page: page % CHUNK_K == 0) if facts["chunk_rule"] == "either" else 0
     tileable = here.space.where("page", lambda page: page % 16 == 0)
-    passes = ~gap & (divides | multiple) & (~tiles | tileable) & every
-    at_gfx1250 = ~here.gfx1250 | (tiles & divides) | (~tiles & one)
+    passes = without((divides | multiple) & (rows | tileable), gap)
+    at_gfx1250 = (every ^ here.gfx1250) | (tiles & divides) | (rows & one)
     jit = active & passes & listed & at_gfx1250 & new
     if facts["aot_stops_jit"]:
-        jit &= ~here.aot
-    bundle = active & passes & listed & at_gfx1250 & ~jit
+        jit = without(jit, here.aot)
+    bundle = without(active & passes & listed & at_gfx1250, jit)
     old = 0 if facts["aot_needs_gluon_triton"] else here.triton(lambda version: _loads_as_old(facts, version))
     bundle &= new | old
-    plain = passes & ~active & ~tiles
+    plain = without(passes & rows, active)
     if facts["plain_pages"] == "one":
         plain &= one
     names = 0
@@ -228,11 +229,11 @@ def _foretold(here: _Machines, facts: dict[str, Any]) -> list[tuple[int, int]]:
     fired = here.fired
     return [
         (jit & tiles, fired(lambda each: each.how == "jit" and each.kernel == "preshuffle")),
-        (jit & ~tiles, fired(lambda each: each.how == "jit" and each.kernel == "base")),
+        (jit & rows, fired(lambda each: each.how == "jit" and each.kernel == "base")),
         (bundle & tiles, fired(lambda each: each.how == "aot" and each.kernel == "preshuffle")),
-        (bundle & ~tiles, fired(lambda each: each.how == "aot" and each.kernel == "base")),
+        (bundle & rows, fired(lambda each: each.how == "aot" and each.kernel == "base")),
         (plain, here.plain),
-        (every & ~jit & ~bundle & ~plain, here.outcome.raised),
+        (without(every, jit | bundle | plain), here.outcome.raised),
         (0, names),
         (0, odd),
     ]
@@ -271,6 +272,6 @@ def _misnamed(here: _Machines, fired: Fired, facts: dict[str, Any]) -> int:
             continue
         right = here.space.has("heads", int(match["heads"])) & here.space.has("page", int(match["page"]))
         waves = int(match["waves"])
-        right &= (here.gfx1250 if waves == at_gfx1250 else 0) | (~here.gfx1250 if waves == _WAVES else 0)
-        wrong |= mask & ~right
+        right &= (here.gfx1250 if waves == at_gfx1250 else 0) | (here.space.all ^ here.gfx1250 if waves == _WAVES else 0)
+        wrong |= without(mask, right)
     return wrong

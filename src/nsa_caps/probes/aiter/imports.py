@@ -8,7 +8,7 @@ from nsa_caps.probes.aiter.calling import call_function
 from nsa_caps.probes.aiter.machines import archs_of, triton_versions, variables, version_of
 from nsa_caps.probes.aiter.modules import PACKAGE, Modules
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
-from nsa_caps.probes.aiter.space import Space, parts_of, text_of
+from nsa_caps.probes.aiter.space import Space, parts_of, text_of, without
 from nsa_caps.probes.aiter.values import Frame, Later, ModuleRef, Where
 
 __all__ = ["fp8_facts", "gate_facts", "trim_facts"]
@@ -39,9 +39,9 @@ def _outcome(run: Run) -> tuple[int, int]:
     """Return the machines that surely raise, and those of which that is not known."""
     raised = doubt = 0
     for event in run.events:
-        doubt |= event.may & ~event.must
+        doubt |= without(event.may, event.must)
         raised |= event.must if event.kind == "raise" else 0
-    return raised & ~doubt, doubt
+    return without(raised, doubt), doubt
 
 
 def _blamed(run: Run) -> tuple[Event, ...]:
@@ -74,7 +74,7 @@ def gate_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
     tritons = space.dimensions["triton"]
     for escape in (None, *names):
         unset = space.has(f"env:{escape}", None) if escape else space.all
-        below = [version for version in tritons if not space.has("triton", version) & unset & ~raised]
+        below = [version for version in tritons if not without(space.has("triton", version) & unset, raised)]
         for least in tritons:
             minimum = version_of(least.split("+")[0])
             if [version for version in tritons if version_of(version.split("+")[0]) < minimum] != below:

@@ -15,7 +15,7 @@ from nsa_caps.probes.aiter.known import KERNELS
 from nsa_caps.probes.aiter.machines import archs_of, page_sizes, triton_versions, variables
 from nsa_caps.probes.aiter.normal import text_digest
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
-from nsa_caps.probes.aiter.space import Opaque, Space, parts_of, text_of
+from nsa_caps.probes.aiter.space import Opaque, Space, parts_of, text_of, without
 from nsa_caps.probes.aiter.values import Compiled, Function, Kernel, Launch, Source, Tensor, Where
 
 if TYPE_CHECKING:
@@ -129,17 +129,17 @@ def _judged(found: Outcome, modules: Modules) -> None:
         if event.kind == "launch":
             doubt |= launched & event.may
             launched |= event.may
-        doubt |= event.may & ~event.must
+        doubt |= without(event.may, event.must)
         if event.kind == "raise":
             raised |= event.must
-    found.raised = raised & ~doubt
+    found.raised = without(raised, doubt)
     for event in found.events:
         if event.kind == "launch":
-            found.fired += _fired(event, event.must & ~raised & ~doubt, modules)
+            found.fired += _fired(event, without(without(event.must, raised), doubt), modules)
     settled = found.raised
     for each in found.fired:
         settled |= each.mask
-    found.unsure = found.space.all & ~settled
+    found.unsure = found.space.all ^ settled
 
 
 def _fired(event: Event, mask: int, modules: Modules) -> Iterator[Fired]:

