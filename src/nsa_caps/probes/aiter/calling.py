@@ -55,7 +55,9 @@ def _returned(returns: list[tuple[int, int, Any]]) -> Any:
     if not unsure:
         return value
     text = "|".join(sorted({text_of(value) for _, _, value in returns}))
-    return choice([(unsure, Opaque(text)), *((without(mask, unsure), part) for mask, part in parts_of(value, seen))], text)
+    return choice(
+        [(unsure, Opaque(text)), *((without(mask, unsure), part) for mask, part in parts_of(value, seen))], text
+    )
 
 
 def _arguments(function: Function, positional: list[Any], named: dict[str, Any]) -> dict[str, Any] | None:

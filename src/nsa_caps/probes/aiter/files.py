@@ -105,10 +105,11 @@ class PackageFiles:
     def _place(self, dotted: str) -> str | None:
         if dotted == _PACKAGE:
             return _INIT
-        if not self.is_package(dotted.rpartition(".")[0]):
+        parent, _, name = dotted.rpartition(".")
+        if not self.is_package(parent):
             return None
-        path = dotted.removeprefix(f"{_PACKAGE}.").replace(".", "/")
-        folder, _, name = path.rpartition("/")
+        folder = parent.removeprefix(_PACKAGE).replace(".", "/").removeprefix("/")
+        path = f"{folder}/{name}" if folder else name
         names = self.listing(folder)
         inner = self.listing(path) if name in names else frozenset()
         # The order of Python's own finder: a package, an extension module, a source, bytecode alone, a bare folder.

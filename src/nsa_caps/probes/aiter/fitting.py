@@ -33,7 +33,13 @@ _NEWEST = "3.9.0"
 
 @dataclass(frozen=True)
 class Fitted:
-    """The facts of the logits module, by their names in `AiterSource`; the calls of which they foretell everything."""
+    """The facts of the logits module, by their names in `AiterSource`; the calls of which they foretell everything.
+
+    Attributes:
+        facts: by their names.
+        calls: the calls.
+        unaccounted: what stands against the other calls.
+    """
 
     facts: dict[str, Any]
     calls: tuple[str, ...]
@@ -95,7 +101,8 @@ def fit(outcome: Outcome) -> Fitted:
     # Where gluon is never called, nothing tells a new Triton from an old one.
     if facts["wrapper"] == "plain" and facts["triton_gap"] != "none":
         accounted = []
-    return Fitted(facts if accounted else {}, tuple(accounted), tuple(_blamed(outcome, wrong)))
+    blamed = () if len(accounted) == len(calls) else tuple(_blamed(outcome, wrong))
+    return Fitted(facts if accounted else {}, tuple(accounted), blamed)
 
 
 def _blamed(outcome: Outcome, wrong: int) -> Iterator[Event]:
@@ -272,6 +279,8 @@ def _misnamed(here: _Machines, fired: Fired, facts: dict[str, Any]) -> int:
             continue
         right = here.space.has("heads", int(match["heads"])) & here.space.has("page", int(match["page"]))
         waves = int(match["waves"])
-        right &= (here.gfx1250 if waves == at_gfx1250 else 0) | (here.space.all ^ here.gfx1250 if waves == _WAVES else 0)
+        right &= (here.gfx1250 if waves == at_gfx1250 else 0) | (
+            here.space.all ^ here.gfx1250 if waves == _WAVES else 0
+        )
         wrong |= without(mask, right)
     return wrong

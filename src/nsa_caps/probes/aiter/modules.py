@@ -84,9 +84,10 @@ class Modules:
 
     def imports(self, run: Run, dotted: str, place: Where) -> Any:
         """Execute an import, and return the module."""
-        if self.files.module(f"{BARE}.{dotted}") or dotted in BARE_NAMES:
-            dotted = f"{BARE}.{dotted}"
-        root = dotted.partition(".")[0]
+        root, bare = dotted.partition(".")[0], f"{BARE}.{dotted}"
+        # Where the first name is not there, nothing below it is.
+        if dotted in BARE_NAMES or (self.files.module(f"{BARE}.{root}") is not None and self.files.module(bare)):
+            dotted, root = bare, PACKAGE
         if root != PACKAGE:
             if root in sys.stdlib_module_names or root in PRESENT:
                 floor = since_triton(dotted) if root == "triton" else (0, 0)

@@ -85,8 +85,7 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
             fitted = fit(outcome)
             facts.update(fitted.facts)
             facts["calls"] = fitted.calls
-            if len(fitted.calls) < 3:
-                lines += _told(fitted.unaccounted)
+            lines += _told(fitted.unaccounted)
             facts.update(_kernels(files, lines))
     for dotted, fact in _WHERE.items():
         if files.module(dotted) is None and facts.get(fact) is None and facts["logits_preshuffle"]:
