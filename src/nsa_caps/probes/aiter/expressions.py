@@ -25,7 +25,6 @@ from nsa_caps.probes.aiter.space import (
     lifted,
     parts_of,
     text_of,
-    without,
 )
 from nsa_caps.probes.aiter.values import (
     Bound,
@@ -182,7 +181,7 @@ def _boolean(run: Run, node: Any, frame: Frame) -> Any:
         true, false, unknown = run.truth(value)
         stop, on = (true, false) if stops_on_true else (false, true)
         parts += [(perhaps & stop, stops_on_true)]
-        perhaps = without(perhaps, stop)
+        perhaps ^= perhaps & stop
         if at == len(node.values) - 1:
             parts += [(mask & go, part) for mask, part in parts_of(value, run.may)]
             break
@@ -213,8 +212,7 @@ def _either(run: Run, node: Any, frame: Frame) -> Any:
     text = f"({text_of(parts[0][1])} if {text_of(test)} else {text_of(parts[1][1])})"
     flat: list[tuple[int, Any]] = [(unknown, Opaque(text))]
     for mask, value in parts:
-        for part, inner in value.parts if isinstance(value, Choice) else [(run.space.all, value)]:
-            flat.append((mask & part, inner))
+        flat += parts_of(value, mask)
     return choice(flat, text)
 
 
