@@ -170,6 +170,18 @@ def test_a_statement_that_is_not_accounted_for_never_selects(tmp_path: Path, wha
     assert not [row for row in out if decision.verdict(row).verdict == "met"]
 
 
+@pytest.mark.parametrize("name", ["device_info", "arch_info"])
+def test_a_deciding_module_that_the_logits_do_not_import_may_refuse_too(tmp_path: Path, name: str) -> None:
+    """Where `import aiter` runs it and the kernels' modules do not, what it refuses is told all the same."""
+    write_aiter_tree(tmp_path, GENERATIONS["04907edc"])
+    utils, attention = tmp_path / "aiter/ops/triton/utils", tmp_path / "aiter/ops/attention.py"
+    (utils / f"{name}.py").write_text("x = 1\nraise OSError\n")
+    attention.write_text(f"from .triton.utils.{name} import x\n{attention.read_text()}")
+    source, _ = found(tmp_path)
+    assert source.imports is None
+    assert source.unaccounted == (f"ops/triton/utils/{name}.py: line 2: may refuse the import",)
+
+
 @pytest.mark.parametrize("generation", ["a6bb4993", "04907edc"])
 def test_a_reason_names_what_changed_since_when(tmp_path: Path, generation: str) -> None:
     """Of a source that is not understood the reason tells the generation that it is nearest to, the file and the line."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nsa_caps.capabilities.aiter_digests import REFUSALS
-from nsa_caps.probes.aiter.modules import DECIDING, FLYDSL, PACKAGE
+from nsa_caps.probes.aiter.modules import FLYDSL, PACKAGE
 from nsa_caps.probes.aiter.normal import digest, text_digest
 from nsa_caps.probes.python_source import SourceError, parse
 
@@ -109,8 +109,8 @@ def _is_long(text: str) -> bool:
 
 def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str) -> Iterator[tuple[str, bool]]:
     package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
-    # Modules that are executed tell of their own refusals.
-    judged = name not in DECIDING and name not in (PACKAGE, GLUON, FLYDSL)
+    # Read apart: these tell of their own refusals.
+    judged = name not in (PACKAGE, GLUON, FLYDSL)
     end = 0
     left = _MOST_JUDGED
     functions: dict[str, str | None] = {}

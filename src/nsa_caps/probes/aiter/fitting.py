@@ -199,7 +199,9 @@ def _waves(here: _Machines) -> int | None:
     for each in here.outcome.fired:
         if each.kernel == "preshuffle" and each.how == "aot":
             for mask, path in parts_of(each.path, each.mask & here.gfx1250):
-                waves = str(path).rpartition("W")[2] if isinstance(path, str) and mask else ""
+                if not mask:
+                    continue
+                waves = path.rpartition("W")[2] if isinstance(path, str) else ""
                 found.add(int(waves) if waves.isdigit() else None)
     return found.pop() if len(found) == 1 else None if found else 2
 

@@ -90,10 +90,7 @@ class Modules:
             dotted, root = bare, PACKAGE
         if root != PACKAGE:
             if root in sys.stdlib_module_names or root in PRESENT:
-                floor = since_triton(dotted) if root == "triton" else (0, 0)
-                if floor > (0, 0):
-                    old = run.space.where("triton", lambda version: version_of(version).release[:2] < floor)
-                    run.raises(old, "ModuleNotFoundError", place)
+                self.since(run, dotted, "ModuleNotFoundError", place)
             else:
                 run.raises(run.may, "ModuleNotFoundError", place, sure=False)
             return Symbol(dotted)
@@ -105,6 +102,12 @@ class Modules:
             elif name in DECIDING:
                 self.frame(run, name, place)
         return ModuleRef(dotted)
+
+    def since(self, run: Run, dotted: str, error: str, place: Where) -> None:
+        """Raise on the Tritons that are older than a module of theirs."""
+        floor = since_triton(dotted)
+        if floor > (0, 0):
+            run.raises(run.space.where("triton", lambda each: version_of(each).release[:2] < floor), error, place)
 
     def load(self, run: Run, dotted: str, name: str) -> Any:
         """Return what a module has under a name."""
@@ -135,6 +138,9 @@ class Modules:
 
     def later(self, run: Run, dotted: str, name: str) -> Any:
         """Return what `from dotted import name` binds: of a module that is not executed now, a promise."""
+        inner = f"{dotted}.{name}"
+        if inner in DECIDING and self.files.module(inner) is not None:
+            self.frame(run, inner, Where(dotted, 0))
         return self.load(run, dotted, name) if dotted in DECIDING else Later(dotted, name)
 
     def parameters(self, kernel: Kernel) -> list[str] | None:

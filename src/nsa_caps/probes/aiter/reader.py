@@ -46,6 +46,8 @@ _WHERE = {
     f"{PACKAGE}.jit.utils.chip_info": "known_archs",
     _GLUON_KERNELS: "mfma",
 }
+# What the facts of types and archs are read from: its refusals are told with them.
+_EXECUTED = (f"{PACKAGE}.utility.dtypes", *_CHIP)
 # More lines than a reader would look at.
 _MOST_LINES = 12
 
@@ -77,16 +79,16 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
     found, told = flydsl_facts(files, linked)
     facts.update(found)
     lines += told
-    facts["imports"], told = _imports(files, linked)
+    modules = Modules(files)
+    outcome = outcome_of(modules, files) if facts["logits_preshuffle"] is not False else None
+    facts["imports"], told = _imports(files, linked, {*_EXECUTED, *modules.frames})
     lines += told
-    if facts["logits_preshuffle"] is not False:
-        outcome = outcome_of(Modules(files), files)
-        if outcome is not None:
-            fitted = fit(outcome)
-            facts.update(fitted.facts)
-            facts["calls"] = fitted.calls
-            lines += _told(fitted.unaccounted)
-            facts.update(_kernels(files, lines))
+    if outcome is not None:
+        fitted = fit(outcome)
+        facts.update(fitted.facts)
+        facts["calls"] = fitted.calls
+        lines += _told(fitted.unaccounted)
+        facts.update(_kernels(files, lines))
     for dotted, fact in _WHERE.items():
         if files.module(dotted) is None and facts.get(fact) is None and facts["logits_preshuffle"]:
             lines.append((_file(dotted), "is not there"))
@@ -142,10 +144,16 @@ def _archs(files: PackageFiles) -> tuple[dict[str, Any], tuple[Event, ...]]:
     return {"known_archs": tuple(name for name in found.values() if name != "native")}, ()
 
 
-def _imports(files: PackageFiles, linked: Chain) -> tuple[bool | None, list[tuple[str, str]]]:
-    """Return whether every module that `import aiter` runs is there and none of them refuses; None: not known."""
+def _imports(files: PackageFiles, linked: Chain, executed: Iterable[str]) -> tuple[bool | None, list[tuple[str, str]]]:
+    """Return whether every module that `import aiter` runs is there and none of them refuses; None: not known.
+
+    A module that was executed has told what it refuses.
+    """
+    told = set(map(files.module, executed))
     lines = [
-        (path, f"line {line}: may refuse the import" if line else problem) for path, line, problem in linked.refusals
+        (path, f"line {line}: may refuse the import" if line else problem)
+        for path, line, problem in linked.refusals
+        if path not in told or not line
     ]
     for dotted, importer in linked.missing.items():
         if dotted in files.shadowed:

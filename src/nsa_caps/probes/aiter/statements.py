@@ -273,6 +273,7 @@ def _import_from(run: Run, node: Any, frame: Frame) -> None:
         elif isinstance(found, ModuleRef):
             frame.names[alias.asname or alias.name] = run.modules.later(run, found.name, alias.name)
         else:
+            run.modules.since(run, f"{base}.{alias.name}", "ImportError", place)
             frame.names[alias.asname or alias.name] = attribute(run, found, alias.name)
 
 
