@@ -52,6 +52,7 @@ PARTS: Mapping[str, Part] = {
             "policy/test_policy.py", "policy/test_requirements.py", "policy/test_caveats.py", "policy/test_versions.py",
             "policy/test_kept.py", "policy/test_engine.py", "policy/test_changes.py", "test_public_api.py",
             "policy/test_machines.py", "policy/test_product.py", "policy/test_properties.py", "policy/test_explain.py",
+            "policy/test_requirement_edges.py",
         ),
     ),
     "pages": Part(("pages.py", "page_table.py"), ("test_pages.py", "test_page_table.py")),

@@ -80,7 +80,7 @@ def _install(caps: Capabilities) -> tuple[Change, ...]:
 
 def arch_has_kernel(caps: Capabilities, _: Request) -> Reason | None:
     """Need a kernel for every visible GPU among DeepGEMM's headers: vllm#38476, sglang#32947, sglang#26087."""
-    kernels = (caps.deep_gemm_files.kernels if caps.deep_gemm_files is not None else None) or ()
+    files = caps.deep_gemm_files
     families = {arch: ARCHS[arch].deep_gemm if arch in ARCHS else None for arch in caps.archs or ()}
     without = [arch for arch, family in families.items() if family is None]
     if without:
@@ -93,13 +93,12 @@ def arch_has_kernel(caps: Capabilities, _: Request) -> Reason | None:
             source=where(caps, (known or without)[0]),
             changes=keep_only(caps, without),
         )
-    if not kernels:
+    if files is None or not files.kernels:
         return None
-    lacking = [arch for arch, family in families.items() if family not in kernels]
+    lacking = [arch for arch, family in families.items() if family not in files.kernels]
     if not lacking:
         return None
-    observed = f"kernels for {', '.join(kernels)}, and {', '.join(lacking)}"
-    files = caps.deep_gemm_files
+    observed = f"kernels for {', '.join(files.kernels)}, and {', '.join(lacking)}"
     changes = (*_install(caps), *keep_only(caps, lacking))
     required = f"a kernel for {', '.join(sorted({str(families[arch]) for arch in lacking}))}"
     return Reason(
@@ -107,7 +106,7 @@ def arch_has_kernel(caps: Capabilities, _: Request) -> Reason | None:
         "unmet",
         observed=observed,
         required=required,
-        source=files.location if files else None,
+        source=files.location,
         changes=changes,
     )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from shlex import quote
 from typing import TYPE_CHECKING
+
+from packaging.version import Version
 
 from nsa_caps.archs import ARCHS, compute_capability
 from nsa_caps.capabilities.records import dialect
@@ -13,8 +16,6 @@ from nsa_caps.policy.requirements.common import triton_change, triton_known
 from nsa_caps.policy.versions import base_version, comes_before
 
 if TYPE_CHECKING:
-    from packaging.version import Version
-
     from nsa_caps.capabilities.cuda import Ptxas
     from nsa_caps.capabilities.devices import Hidden
     from nsa_caps.capabilities.records import Capabilities
@@ -85,11 +86,13 @@ def _no_access(hidden: Hidden) -> Reason:
     else:
         # A name that a shell would take for more than one is not handed on.
         named = hidden.group if re.fullmatch(r"[A-Za-z0-9_.-]+", hidden.group or "") else None
-        number = "" if hidden.gid is None else f" {hidden.gid}"
-        group = f"{named} ({hidden.gid})" if named else f"number{number}, which has no name here"
-        observed = f"{hidden.path} is not this process's to open; its group is {group}"
+        group = f"{named} ({hidden.gid})" if named else f"number {hidden.gid}, which has no name here"
         join = f"sudo usermod -aG {named} $USER and log in again, or " if named else ""
-        text = f"{join}docker run --group-add{number}"
+        number = str(hidden.gid)
+        if hidden.gid is None:
+            group, number = "not known", f'"$(stat -c %g {quote(str(hidden.path))})"'
+        observed = f"{hidden.path} is not this process's to open; its group is {group}"
+        text = f"{join}docker run --group-add {number}"
     required = "a process that may read and write it"
     return Reason(
         "device.no-access",
@@ -217,7 +220,7 @@ def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
             )
         triton = base_version(caps.triton.version)
         # ptx_get_version of triton/backends/nvidia/compiler.py raises on CUDA 13 before 3.5.
-        if release.major >= 13 and triton is not None and triton.release[:2] < (3, 5):
+        if release.major >= 13 and triton is not None and triton.release < (3, 5):
             observed = f"{named}, of CUDA {tool.release}, and Triton {caps.triton.version}"
             return Reason(
                 "triton.ptxas",
@@ -230,20 +233,21 @@ def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
     return None
 
 
-def _variable(caps: Capabilities, arch: str) -> str:
+def _variable(caps: Capabilities, arch: str) -> str | None:
     """Return the variable by which this Triton is told of an assembler for an arch (`get_ptxas`, 3.3.1 to 3.9.0)."""
-    triton, sm = base_version(caps.triton.version), compute_capability(arch)
-    release = (3, 6) if triton is None else triton.release[:2]
-    newer = 90 if release >= (3, 9) else 100
-    if sm is None or sm < newer or (3, 4) <= release < (3, 6):
+    sm = compute_capability(arch)
+    if sm is None:
+        return None
+    release = (base_version(caps.triton.version) or Version("3.6")).release
+    if sm < (90 if release >= (3, 9) else 100):
         return "TRITON_PTXAS_PATH"
-    return "TRITON_PTXAS_BLACKWELL_PATH" if release >= (3, 6) else "TRITON_PTXAS-BLACKWELL_PATH"
+    if release < (3, 4):
+        return "TRITON_PTXAS-BLACKWELL_PATH"
+    return "TRITON_PTXAS_PATH" if release < (3, 6) else "TRITON_PTXAS_BLACKWELL_PATH"
 
 
 def _taken(caps: Capabilities, arch: str) -> Ptxas | None:
     """Return the assembler that Triton takes for an arch in the place of its own; None: its own."""
-    if compute_capability(arch) is None:
-        return None
     variable = _variable(caps, arch)
     return next((tool for tool in caps.ptxas if tool.variable == variable and tool.present), None)
 

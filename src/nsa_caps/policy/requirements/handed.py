@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
+from nsa_caps.capabilities.aiter_history import AITER_RELEASES
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
@@ -70,25 +73,19 @@ def other_release(caps: Capabilities) -> str | None:
     if not engine.hands or caps.aiter_source is None:
         return None
     newest, found = engine.releases[-1], base_version(caps.engine_release)
-    known = base_version(newest)
     installed = any(package.name == caps.engine for package in caps.engines)
     if found is None and installed:
         return f"{engine.title}'s release is not known: it was judged as {newest}"
-    if found is not None and known is not None and found <= known:
+    if found is not None and found <= Version(newest):
         return None
-    lacking = [handed.takes for handed in _lacking(caps, caps.aiter_source, newest)]
+    lacking = list(_lacking(caps, caps.aiter_source, newest))
     there = "is not installed here" if found is None else f"{caps.engine_release} is newer than any that was read"
     if not lacking:
         return None if found is None else f"{engine.title} {there}: it was judged as {newest}"
-    needs = [handed.aiter for handed in _lacking(caps, caps.aiter_source, newest) if handed.aiter]
-    tail = f" (aiter {max(needs, key=_order)} has it)" if needs else ""
-    return f"{engine.title} {there}: {newest} hands aiter {' and '.join(lacking)}, which this aiter lacks{tail}"
-
-
-def _order(release: str) -> tuple[int, ...]:
-    version = base_version(release)
-    # A commit is later than every release that is named.
-    return version.release if version is not None else (999,)
+    needs = [handed.aiter for handed in lacking if handed.aiter]
+    tail = f" (aiter {max(needs, key=list(AITER_RELEASES).index)} has it)" if needs else ""
+    names = " and ".join(handed.takes for handed in lacking)
+    return f"{engine.title} {there}: {newest} hands aiter {names}, which this aiter lacks{tail}"
 
 
 def _lacking(caps: Capabilities, source: AiterSource, release: str) -> Iterator[Handed]:
@@ -102,8 +99,8 @@ def _lacking(caps: Capabilities, source: AiterSource, release: str) -> Iterator[
 
 
 def _is_handed(handed: Handed, caps: Capabilities, release: str, has: list[str]) -> bool:
-    found, since = base_version(release), base_version(handed.since)
-    if found is None or since is None or found < since:
+    found = base_version(release)
+    if found is None or found < Version(handed.since):
         return False
     archs = caps.archs or ()
     if handed.archs and not any(arch in handed.archs for arch in archs):
