@@ -239,6 +239,9 @@ MODULES = {
         "a = 1\ndef f():\n    def g():\n        a = 2\n        return a\n    return (a, g())\nb = f()"
     ),
     "an item of what nothing binds": "a[0 // 0] = 0",
+    "or behind what is not known": "a = hasattr(os, 'sep') and 0",
+    "a dict has nothing appended": "a = {}\na.append(1)",
+    "a dict of none": "a = {**None}",
     "a shift": "a = 0 << -1",
     "a line of a log of what nothing binds": "print(a)",
     "a function among operands": "def f(): pass\nif 0 + f:\n    a = 0\nelse:\n    a = 0",

@@ -195,3 +195,89 @@ def test_a_statement_is_known_on_every_machine(what: str) -> None:
     found = compared(STATEMENTS[what])
     assert found.machines == len(MACHINES)
     assert found.unknown == []
+
+
+Q = "hasattr(os, 'sep')"
+# On how many machines what becomes of a module is known, and how many values are.
+PARTLY: dict[str, tuple[str, int, int]] = {
+    "returns of which some are not sure": (f"def f():\n    if {ENV}:\n        return 1\n    if {Q}:\n        return 2\n    return 3\na = f()", 12, 9),
+    "one of two": (f"a = 1\nif {Q}:\n    a = 2\nb = 3", 12, 12),
+    "the same on either way": (f"if {Q}:\n    a = 2\nelse:\n    a = 2", 12, 12),
+    "or behind what is not known": (f"a = {Q} or 1\nb = ({N} == 5) or {Q}\nc = 2 if {Q} or 1 else 3", 12, 12 + 4),
+    "and behind what is not known": (f"a = {Q} and 0\nb = {ENV} and {Q}\nc = 2 if {Q} and 0 else 3", 12, 12 + 3),
+    "or before what is not known": (f"b = {ENV} or {Q}\na = ({N} == 5) and {Q}", 12, 9 + 8),
+    "an if of what is not known": (f"a = 1 if {Q} else 2\nb = 1 if {Q} else 1\nc = {Q} if {ENV} else 5", 12, 3),
+    "an if in an if of what is not known": (f"c = 5 if {ENV} else {Q}\na = (1 if {ENV} else 2) if {Q} else 3\nb = 4 if ({ENV} and {Q}) else 5", 12, 12),
+    "not of what is not known": (f"a = not {Q}\nb = not ({ENV} or {Q})", 12, 9),
+    "an assert of what is not known": (f"assert {Q}\na = 1", 0, 0),
+    "an assert of what some do not know": (f"assert {ENV} or {Q}\na = 1", 9, 9),
+    "an error that may be": (f"if {Q}:\n    pass\nelse:\n    raise OSError\na = 1", 0, 0),
+    "an error on either way": (f"if {Q}:\n    raise OSError\nelse:\n    raise ValueError", 0, 0),
+    "an error that may be on some": (f"if {ENV}:\n    if not {Q}:\n        raise OSError\na = 1", 3, 3),
+    "an error that may be, and is taken": (f"try:\n    assert {Q}\nexcept AssertionError:\n    a = 1\nb = 2", 12, 12),
+    "an error that some may raise, and is taken": (f"try:\n    if {ENV}:\n        assert {Q}\nexcept AssertionError:\n    a = 1\nb = 2", 12, 12),
+    "either way the same": (f"try:\n    assert {Q}\n    a = 2\nexcept AssertionError:\n    a = 2\nb = a", 12, 24),
+    "one of two handlers raises": ("try:\n    raise KeyError\nexcept ValueError:\n    raise OSError\nexcept KeyError:\n    a = 1", 0, 0),
+    "one of two handlers binds": ("a = 0\ntry:\n    raise KeyError\nexcept ValueError:\n    b = 1\nexcept KeyError:\n    a = 1", 0, 0),
+    "a handler for some": (f"try:\n    assert {ENV}\nexcept AssertionError:\n    a = 1\nelse:\n    a = 2", 12, 12),
+    "a handler beside what others bind": (f"try:\n    assert {ENV}\n    a = 3\nexcept AssertionError:\n    a = 1", 12, 12),
+    "a handler after what all have bound": (f"a = 3\nb = 4\ntry:\n    assert {ENV}\nexcept AssertionError:\n    a = 1", 12, 24),
+    "what a try binds before its error": (f"c = 1\ntry:\n    c = 2\n    assert {ENV}\nexcept AssertionError:\n    b = 1", 12, 12),
+    "what a try binds behind its error": (f"a = 3\ntry:\n    assert {ENV}\n    a = 5\nexcept AssertionError:\n    b = a", 12, 9),
+    "two tries that take the same": ("try:\n    try:\n        raise ValueError\n    except ValueError:\n        a = 1\nexcept ValueError:\n    b = 2", 12, 12),
+    "a handler that raises": (f"try:\n    assert {ENV}\nexcept AssertionError:\n    raise OSError\na = 1", 12, 9),
+    "a handler that returns": (f"def f():\n    try:\n        assert {ENV}\n    except AssertionError:\n        return 1\n    return 2\na = f()", 12, 12),
+    "a call that may raise": (f"def f(x):\n    assert x\n    return 1\na = f({Q})", 0, 0),
+    "a call that may be made": (f"def f(x):\n    return x\nif {Q}:\n    a = f(1)\nb = 2", 12, 12),
+    "a global that may be bound": (f"a = 1\ndef f():\n    global a\n    if {Q}:\n        a = 2\nf()\nb = 1", 12, 12),
+    "a global that some bind": (f"a = 1\ndef f():\n    global a\n    a = 2\nif {ENV}:\n    f()\nb = a", 12, 24),
+    "an error in what is appended": ("a = []\na.append(1 // 0)", 12, 0),
+    "a text has nothing appended": ("a = 'x'\na.append(1)", 12, 0),
+    "a dict has nothing appended": ("a = {}\na.append(1)", 12, 0),
+    "two are appended": ("a = []\na.append(1, 2)", 0, 0),
+    "what is appended": ("a = []\na.append(1)\nb = 2", 12, 12),
+    "an item is added to": ("a = {'x': 1}\na['x'] += 1\nb = a['x']", 0, 0),
+    "an attribute is added to": ("a = 1\na.x += 1", 0, 0),
+    "an attribute is bound": ("a = 1\na.x = 1", 0, 0),
+    "an item of a list is bound": ("a = [1]\na[0] = 2", 0, 0),
+    "an item of what differs is bound": (f"a = {{}}\na[{ENV}] = 2", 0, 0),
+    "a with": ("with 1:\n    a = 2", 0, 0),
+    "two names of one tuple": ("a = b = (1, 2)\nc = a == b", 12, 36),
+    "two names of one list": ("a = b = [1]\nc = 1", 12, 12),
+    "a list in a list": ("a = [[1], 2]\nb = a[0]\nc = a[1]", 12, 24),
+    "stars": ("a = (1, *(2, 3))\nb = {*(1, 2)}", 12, 0),
+    "a dict by what differs": (f"a = {{{N}: 1}}", 0, 0),
+    "a set of what differs": (f"a = {{{N}}}", 12, 0),
+    "a dict of what differs": (f"a = {{**{{1: 2}}, **({{3: 4}} if {ENV} else {{}})}}", 0, 0),
+    "a dict of none": ("a = {**None}", 0, 0),
+    "a text with a width": ("a = f'{1:3}'\nb = f'{1!r}'", 12, 0),
+    "other signs": ("a = +1\nb = ~1", 12, 0),
+    "a format": ("a = '%d' % 3\nb = b'%d' % 3", 12, 0),
+    "a power": ("a = 2 ** 3", 0, 0),
+    "a step": ("a = (1, 2, 3)[::2]", 12, 0),
+    "a part of what has none": (f"a = {N}[1:]", 12, 0),
+    "a part of a dict": ("a = {}[1:]", 12, 0),
+    "a part by a text": ("a = (1, 2)['x']", 12, 0),
+    "a part of a number": ("a = 1[0]", 12, 0),
+    "a part of what only some have": (f"a = ((1, 2) if {ENV} else 3)[0]", 12, 9),
+    "a version's part of what only some are": (f"a = (Version('1') if {ENV} else 'x').major", 12, 9),
+    "a call of what differs": (f"f = len if {ENV} else max\na = f((1, 2))", 12, 12),
+    "a call of what only some can call": (f"f = len if {ENV} else 1\na = f((1, 2))", 9, 9),
+    "a chain with what is not known": (f"a = 1 < 2 < {Q}\nb = 1 < 0 < {Q}", 12, 0),
+    "a chain of `is`": ("a = None is None is None", 12, 0),
+    "a chain that some stop": (f"a = 5 < {N} < 1 // 0", 0, 0),
+    "a chain of four": (f"a = 1 < 2 < 3 < {N}\nb = 1 < 2 < 3 > {N}", 12, 24),
+    "what is not known is none or not": (f"a = {Q} is None\nb = None is not {Q}", 12, 0),
+    "two that may be one": (f"a = {ENV} is {ENV}\nb = 257 is 257", 12, 0),
+    "is false": (f"a = ({N} == 5) is False\nb = False is ({N} == 8)\nc = 0 is False", 12, 36),
+    "is true": (f"a = ({N} == 5) is True\nb = True is not ({N} == 8)\nc = 1 is True", 12, 36),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+@pytest.mark.parametrize("what", PARTLY)
+def test_what_is_known_of_a_module_and_no_more(what: str) -> None:
+    """As many machines and values are known as can be, and each is as Python has it."""
+    body, machines, values = PARTLY[what]
+    found = compared(body)
+    assert (found.machines, found.values) == (machines, values)

@@ -17,6 +17,7 @@ from nsa_caps.probes.aiter.space import (
     Choice,
     Opaque,
     Raised,
+    Sure,
     Thing,
     choice,
     is_known,
@@ -124,7 +125,9 @@ def _dict(run: Run, node: Any, frame: Frame) -> Any:
         inner = evaluate(run, value, frame) if key is None else kept_value(run, value, frame)
         if key is None:
             if not isinstance(inner, dict):
-                return Opaque("dict")
+                return (
+                    run.unaccounted("a dict of what differs", where(node, frame)) if is_known(inner) else Opaque("dict")
+                )
             found.update(inner)
             continue
         name = evaluate(run, key, frame)
@@ -180,7 +183,8 @@ def _boolean(run: Run, node: Any, frame: Frame) -> Any:
         texts.append(text_of(value))
         true, false, unknown = run.truth(value)
         stop, on = (true, false) if stops_on_true else (false, true)
-        parts += [(perhaps & stop, stops_on_true)]
+        # Which of the operands it is is not known, but what it counts as.
+        parts += [(perhaps & stop, Sure(sign.join(texts), truth=stops_on_true))]
         perhaps ^= perhaps & stop
         if at == len(node.values) - 1:
             parts += [(mask & go, part) for mask, part in parts_of(value, run.may)]
@@ -271,7 +275,7 @@ def _subscript(run: Run, node: Any, frame: Frame) -> Any:
     owner = evaluate(run, node.value, frame)
     if isinstance(owner, Tensor):
         return _slice_of(run, owner, node.slice, frame)
-    if isinstance(owner, (Kernel, Compiled)) or (isinstance(owner, Choice) and _are_kernels(owner)):
+    if all(isinstance(part, (Kernel, Compiled)) for _, part in parts_of(owner, run.may)):
         evaluate(run, node.slice, frame)
         return Launcher(owner)
     if isinstance(node.slice, ast.Slice):
@@ -291,10 +295,6 @@ def _subscript(run: Run, node: Any, frame: Frame) -> Any:
             parts += [(mask & inner, found) for inner, found in parts_of(value, run.may)]
         return choice(parts, text)
     return lifted(operator.getitem, [owner, key], run.may, text) if is_known(owner) and is_known(key) else Opaque(text)
-
-
-def _are_kernels(value: Choice) -> bool:
-    return all(isinstance(part, (Kernel, Compiled)) for _, part in value.parts)
 
 
 def _slice_of(run: Run, tensor: Tensor, at: ast.expr, frame: Frame) -> Any:

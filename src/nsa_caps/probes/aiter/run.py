@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nsa_caps.errors import NsaCapsError
-from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, Space, Thing, choice, text_of, without
+from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, Space, Sure, Thing, choice, text_of, without
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,7 +152,7 @@ class Run:
 
 def _truth(value: Any) -> bool | None:
     if isinstance(value, Opaque):
-        return None
+        return value.truth if isinstance(value, Sure) else None
     if isinstance(value, Thing):
         return True
     return bool(value)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
-    "Choice", "Opaque", "Raised", "Space", "Thing", "choice", "is_known", "joined", "kept", "lifted", "parts_of",
-    "text_of", "without",
+    "Choice", "Opaque", "Raised", "Space", "Sure", "Thing", "choice", "is_known", "joined", "kept", "lifted",
+    "parts_of", "text_of", "without",
 ]  # fmt: skip
 
 _MOST_PARTS = 2_000
@@ -37,6 +37,16 @@ class Opaque:
 
     def __init__(self, text: str) -> None:
         self.text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…{len(text)}"
+
+
+class Sure(Opaque):
+    """A value of which only that is known whether it counts as true."""
+
+    __slots__ = ("truth",)
+
+    def __init__(self, text: str, *, truth: bool) -> None:
+        super().__init__(text)
+        self.truth = truth
 
 
 class Thing:

@@ -42,10 +42,9 @@ def _expression(run: Run, node: Any, frame: Frame) -> None:
         return
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
         name = call.func.value.id
-        held = frame.names.get(name)
-        if isinstance(held, (list, dict, set)) and call.func.attr in ("append", "extend", "update", "add", "insert"):
-            for argument in call.args:
-                evaluate(run, argument, frame)
+        appends = call.func.attr == "append" and len(call.args) == 1 and not call.keywords
+        if appends and isinstance(frame.names.get(name), list):
+            evaluate(run, call.args[0], frame)
             # What it holds now differs between machines, and nothing that decides asks for it.
             frame.names[name] = Opaque(f"{name} changed")
             return
