@@ -136,6 +136,8 @@ EDITS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "a name that nothing binds": (NEW, "    kernel = _gluon", "    nothing()\n    kernel = _gluon", (*TILES, *TOKEN)),
     "pages of 64 are refused": (NEW, "    assert not Preshuffle or", "    assert KVBlockSize != 64\n    assert not Preshuffle or", TILES),
     "an early return": (NEW, "    assert not Preshuffle or", "    if Preshuffle:\n        return\n    assert not Preshuffle or", TILES),
+    "rows of the cache have one stride": (NEW, "    assert not Preshuffle or", "    assert kv_cache.stride(0) == 132\n    assert not Preshuffle or", TILES),
+    "the scales have one size": (NEW, "    assert not Preshuffle or", "    assert kv_cache.view(torch.float32).shape[3] == 132\n    assert not Preshuffle or", (*TILES, *TOKEN)),
     "a required argument": (NEW, "TotalCuCount=None, WavePerEU=2,", "TotalCuCount=None, WavePerEU=2, *, layout,", ALL),
     "the switch is a local too": (NEW, "    if enable_gluon", "    enable_gluon_pa_mqa_logits = enable_gluon_pa_mqa_logits\n    if enable_gluon", ALL),
     "the branch is never taken": (NEW, "    if enable_gluon_pa_mqa_logits:", "    if False:", TILES),

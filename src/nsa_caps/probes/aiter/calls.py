@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
+import operator
 from typing import Any
 
 from nsa_caps.probes.aiter.natives import METHODS, TENSOR_METHODS
 from nsa_caps.probes.aiter.run import Event, Run
-from nsa_caps.probes.aiter.space import Choice, Opaque, Raised, choice, is_known, joined, lifted, parts_of, text_of
+from nsa_caps.probes.aiter.space import Choice, Opaque, choice, is_known, joined, lifted, parts_of, text_of
 from nsa_caps.probes.aiter.values import Bound, Function, Launch, Launcher, Native, Special, Symbol, Tensor, Where
 
-__all__ = ["called", "sliced"]
+__all__ = ["called", "last_axis", "sliced"]
+
+# The bytes of one element of the types that a cache is looked at as.
+_WIDTHS = {
+    "aiter.dtypes.fp8": 1, "torch.float8_e4m3fn": 1, "torch.float8_e4m3fnuz": 1, "torch.uint8": 1, "torch.float32": 4,
+}  # fmt: skip
 
 
 def called(run: Run, callee: Any, positional: list[Any], named: dict[str, Any], place: Where) -> Any:
@@ -37,9 +44,11 @@ def called(run: Run, callee: Any, positional: list[Any], named: dict[str, Any], 
 
 
 def _method(run: Run, method: Bound, positional: list[Any], named: dict[str, Any], text: str, place: Where) -> Any:
-    if isinstance(method.owner, Tensor):
-        return _of_tensor(run, method.owner, method.name, positional, place)
-    return _of_value(run, method, positional, named, text, place)
+    if not isinstance(method.owner, Tensor):
+        return _of_value(run, method, positional, named, text, place)
+    if method.name not in TENSOR_METHODS:
+        return run.unaccounted(f"a call of .{method.name} of a tensor", place)
+    return Opaque(text) if named else _of_tensor(run, method.owner, method.name, positional, text)
 
 
 def _each_called(run: Run, callee: Choice, positional: list[Any], named: dict[str, Any], place: Where) -> Any:
@@ -67,41 +76,58 @@ def _of_value(run: Run, method: Bound, positional: list[Any], named: dict[str, A
     return run.settle(value, place)
 
 
-def _of_tensor(run: Run, tensor: Tensor, method: str, arguments: list[Any], place: Where) -> Any:
-    text = f"{tensor.text}.{method}({','.join(map(text_of, arguments))})"
+def _of_tensor(run: Run, tensor: Tensor, method: str, arguments: list[Any], text: str) -> Any:
+    (only,) = arguments if len(arguments) == 1 else (None,)
     if method == "size" and not arguments:
         return tensor.size
-    if method == "size" and isinstance(arguments[0], int):
-        return (
-            tensor.size[arguments[0]] if -len(tensor.size) <= arguments[0] < len(tensor.size) else Raised("IndexError")
-        )
-    if method == "stride":
-        if arguments == [0] and tensor.row is not None:
-            row = tensor.row
-            return Choice(row.parts, text) if isinstance(row, Choice) else row
-        return Opaque(text)
-    if method == "view":
-        return _view(run, tensor, arguments, text)
-    if method in TENSOR_METHODS:
-        return Opaque(text)
-    return run.unaccounted(f"a call of .{method} of a tensor", place)
-
-
-def _view(run: Run, tensor: Tensor, arguments: list[Any], text: str) -> Any:
-    if len(arguments) == 1 and isinstance(arguments[0], (Opaque, Choice)):
-        # Another type of the same bytes: a float32 is four of them.
-        wide = text_of(arguments[0]) == "torch.float32"
+    if method == "size" and isinstance(only, int):
+        return lifted(tensor.size.__getitem__, [only], run.may, text)
+    if method == "stride" and arguments == [0] and tensor.row is not None:
         row = tensor.row
-        if wide and row is not None:
-            row = lifted(lambda value: value // 4, [row], run.may, f"{text_of(row)}//4")
-        return Tensor(text, tensor.size, row, 4 if wide else 1)
-    if len(arguments) == 2 and isinstance(arguments[0], int) and arguments[0] == -1:
-        return Tensor(text, (Opaque("pages"), arguments[1]), arguments[1], tensor.width)
-    # The rows stay, and each is split.
-    return Tensor(text, tuple(arguments), tensor.row, tensor.width)
+        return Choice(row.parts, text) if isinstance(row, Choice) else row
+    if method == "view" and isinstance(only, (Opaque, Choice)):
+        return _as_type(run, tensor, only, text)
+    if method == "view" and all(isinstance(each, (int, Opaque, Choice)) for each in arguments):
+        return _reshaped(run, tensor, arguments, text)
+    return Opaque(text)
+
+
+def _as_type(run: Run, tensor: Tensor, kind: Any, text: str) -> Tensor:
+    """Return the same bytes as another type; of one that is not known the width is 0."""
+    widths = {_WIDTHS.get(text_of(part), 0) for _, part in parts_of(kind, run.may)}
+    width = widths.pop() if len(widths) == 1 else 0
+    if width == tensor.width:
+        return Tensor(text, tensor.size, tensor.row, width)
+    row = tensor.row
+    if row is not None:
+        row = lifted(lambda value: value * tensor.width // width, [row], run.may, text) if width else None
+    return Tensor(text, (*tensor.size[:-1], Opaque("cut")), row, width)
+
+
+def _reshaped(run: Run, tensor: Tensor, sizes: list[Any], text: str) -> Tensor:
+    """Return the same elements in other sizes."""
+    row, rest = None, Opaque(f"rest of {text}")
+    if len(sizes) == 2 and text_of(sizes[0]) == "-1":
+        row = sizes[1]
+        if lifted(operator.eq, [row, tensor.row], run.may, text) is True:
+            # As many as there were.
+            rest = tensor.size[0]
+    elif text_of(sizes[0]) == text_of(tensor.size[0]):
+        # The rows stay, and each is split.
+        row = tensor.row
+    return Tensor(text, tuple(rest if text_of(each) == "-1" else each for each in sizes), row, tensor.width)
+
+
+def last_axis(tensor: Tensor, at: ast.expr) -> ast.Slice | None:
+    """Return what is taken of a tensor's last axis, as `[..., a:b]` or `[:, a:b]` do; None: it is cut otherwise."""
+    if not (isinstance(at, ast.Tuple) and at.elts):
+        return None
+    *others, last = at.elts
+    whole = [ast.unparse(each) for each in others] in (["..."], [":"] * (len(tensor.size) - 1))
+    return last if whole and isinstance(last, ast.Slice) and last.step is None else None
 
 
 def sliced(tensor: Tensor, first: Any, last: Any) -> Tensor:
-    """Return a tensor's part along its last axis, `[..., a:b]` or `[:, a:b]`: its rows stay as far apart."""
+    """Return a part along the last axis: its rows stay as far apart."""
     ends = ("" if end is None else text_of(end) for end in (first, last))
     return Tensor(f"{tensor.text}[{':'.join(ends)}]", (*tensor.size[:-1], Opaque("cut")), tensor.row, tensor.width)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from nsa_caps.probes.aiter.arithmetic import BINARY
-from nsa_caps.probes.aiter.calls import called, sliced
+from nsa_caps.probes.aiter.calls import called, last_axis, sliced
 from nsa_caps.probes.aiter.comparing import chained, compared
 from nsa_caps.probes.aiter.natives import BUILTINS, MACHINE, SPECIALS, VERSION_PARTS
 from nsa_caps.probes.aiter.run import Run, TooMuchError, merged
@@ -298,9 +298,9 @@ def _subscript(run: Run, node: Any, frame: Frame) -> Any:
 
 
 def _slice_of(run: Run, tensor: Tensor, at: ast.expr, frame: Frame) -> Any:
-    if not (isinstance(at, ast.Tuple) and at.elts and isinstance(at.elts[-1], ast.Slice)):
+    cut = last_axis(tensor, at)
+    if cut is None:
         return Opaque(f"{tensor.text}[?]")
-    cut = at.elts[-1]
     first, last = (None if end is None else evaluate(run, end, frame) for end in (cut.lower, cut.upper))
     return sliced(tensor, first, last)
 

@@ -15,7 +15,7 @@ from nsa_caps.probes.aiter.known import KERNELS
 from nsa_caps.probes.aiter.machines import archs_of, page_sizes, triton_versions, variables
 from nsa_caps.probes.aiter.normal import text_digest
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
-from nsa_caps.probes.aiter.space import Opaque, Space, parts_of, text_of, without
+from nsa_caps.probes.aiter.space import Opaque, Space, lifted, parts_of, text_of, without
 from nsa_caps.probes.aiter.values import Compiled, Function, Kernel, Launch, Source, Tensor, Where
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _called(run: Run, modules: Modules, module: str) -> None:
     rows, columns, batch = Opaque("rows"), Opaque("columns"), Opaque("batch")
     arguments: list[Any] = [
         Tensor("q", (batch, Opaque("next_n"), heads, 128)),
-        Tensor("kv", (Opaque("pages"), page, 1, 132), 132),
+        Tensor("kv", (Opaque("pages"), page, 1, 132), lifted(lambda each: each * 132, [page], space.all, "page*132")),
         Tensor("weights", (rows, heads)),
         Tensor("out", (rows, columns)),
         Tensor("lens", (batch,)),

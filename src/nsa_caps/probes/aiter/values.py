@@ -44,7 +44,7 @@ class Special(Thing):
 
 
 class Tensor(Opaque):
-    """A tensor of known sizes; `row` is the stride of its first axis, in elements of its type."""
+    """A tensor of known sizes; `row` is the stride of its first axis, in elements of `width` bytes."""
 
     __slots__ = ("row", "size", "width")
 
