@@ -60,7 +60,9 @@ PARTS: Mapping[str, Part] = {
         ("capabilities/switches.py",),
         ("capabilities/test_switches.py", "policy/test_policy.py", "policy/test_engine.py"),
     ),
-    "serial": Part(("base/serial.py",), ("report/test_schemas.py", "agreement/test_handshake.py", "test_fuzz.py")),
+    "serial": Part(
+        ("base/serial.py",), ("test_serial.py", "report/test_schemas.py", "agreement/test_handshake.py", "test_fuzz.py")
+    ),
     "reader": Part(
         ("probes/python_source.py", "probes/aiter"),
         (
