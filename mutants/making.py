@@ -83,9 +83,9 @@ def mutants_of(modules: Iterable[str], sources: Path) -> Iterator[Mutant]:
 
 
 def line_changed(before: str, after: str) -> Changed:
-    """Return the first line in which two texts differ."""
+    """Return the first line in which two texts differ; a decorator goes with the blank lines before it."""
     pairs = zip_longest(before.splitlines(), after.splitlines(), fillvalue="")
-    found = ((number, old, new) for number, (old, new) in enumerate(pairs, 1) if old != new)
+    found = ((number, old, new) for number, (old, new) in enumerate(pairs, 1) if old != new and old.strip())
     number, old, new = next(found, (0, "", ""))
     return Changed(number, old.strip(), new.strip())
 

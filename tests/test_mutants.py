@@ -54,6 +54,11 @@ def test_what_never_runs_is_not_changed(source: str, tmp_path: Path) -> None:
     assert changes(tmp_path, source) == set()
 
 
+def test_a_decorator_that_goes_is_the_line_that_changed() -> None:
+    """Not the blank line before it, which no test executes."""
+    assert line_changed("a = 1\n\n\n@cache\ndef f(): ...\n", "a = 1\ndef f(): ...\n")[:2] == (4, "@cache")
+
+
 def test_figures_come_back_as_they_were_written(tmp_path: Path) -> None:
     """The page is written from the files of several runs, which lose nothing."""
     rows = [Figures("pages", 9, 4, (Survivor("pages.py", "a | b", "a & b"),), "python -m mutants", "abc", ())]

@@ -111,7 +111,7 @@ def triton_archs(caps: Capabilities, _: Request) -> Reason | None:
         if known is not None and known.triton is not None:
             continue
         sm = compute_capability(arch)
-        if sm is not None and sm < 80:
+        if sm is not None and sm // 10 < 8:
             required = "sm_80 or later, as Triton itself"
             return Reason(
                 "device.arch",
@@ -140,19 +140,15 @@ def triton_compiles(caps: Capabilities, request: Request) -> Reason | None:
     version = base_version(caps.triton.version)
     if missing is not None or version is None:
         return missing
-    below: dict[str, Version] = {}
-    for arch in caps.archs or ():
-        lowest = base_version(_floor(caps, arch))
-        if lowest is not None and version < lowest:
-            below[arch] = lowest
+    floors = {arch: Version(floor) for arch in caps.archs or () if (floor := _floor(caps, arch)) is not None}
+    below = {arch: floor for arch, floor in floors.items() if version < floor}
     if not below:
         return _pre_release(caps)
     arch = max(below, key=lambda name: below[name])
     known = ARCHS[arch]
     changes: tuple[Change, ...] = (triton_change(caps, str(known.triton)),)
-    with_ptxas = base_version(known.triton_with_ptxas)
-    if with_ptxas is not None and version >= with_ptxas:
-        text = f"export {_variable(caps, arch)}=/usr/local/cuda/bin/ptxas, where that is of CUDA >= {known.ptxas}"
+    if known.triton_with_ptxas is not None and version >= Version(known.triton_with_ptxas):
+        text = f"export {_variable(version, arch)}=/usr/local/cuda/bin/ptxas, where that is of CUDA >= {known.ptxas}"
         changes = (*changes, Change("advice", text))
     return Reason(
         "triton.too-old",
@@ -191,14 +187,17 @@ def _floor(caps: Capabilities, arch: str) -> str | None:
 
 def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
     """Need the assembler that a variable tells Triton to take to know every visible NVIDIA GPU it is taken for."""
+    triton = base_version(caps.triton.version)
+    if triton is None:
+        return None
     for arch in caps.archs or ():
         tool, known = _taken(caps, arch), ARCHS.get(arch)
         if tool is None or known is None or known.ptxas is None:
             continue
         unset = (Change("advice", f"unset {tool.variable}, which leaves Triton's own"),)
         named = f"{tool.variable}={tool.path}"
-        release, needed = base_version(tool.release), base_version(known.ptxas)
-        if release is None or needed is None:
+        release = base_version(tool.release)
+        if release is None:
             required = f"a ptxas of CUDA >= {known.ptxas} for {arch}"
             return Reason(
                 "triton.ptxas-unknown",
@@ -208,7 +207,7 @@ def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
                 source=named,
                 changes=unset,
             )
-        if release < needed:
+        if release < Version(known.ptxas):
             required = f"a ptxas of CUDA >= {known.ptxas} for {arch}"
             return Reason(
                 "triton.ptxas",
@@ -218,9 +217,8 @@ def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
                 source=named,
                 changes=unset,
             )
-        triton = base_version(caps.triton.version)
         # ptx_get_version of triton/backends/nvidia/compiler.py raises on CUDA 13 before 3.5.
-        if release.major >= 13 and triton is not None and triton.release < (3, 5):
+        if release.major >= 13 and triton.release < (3, 5):
             observed = f"{named}, of CUDA {tool.release}, and Triton {caps.triton.version}"
             return Reason(
                 "triton.ptxas",
@@ -233,13 +231,11 @@ def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
     return None
 
 
-def _variable(caps: Capabilities, arch: str) -> str | None:
+def _variable(triton: Version, arch: str) -> str:
     """Return the variable by which this Triton is told of an assembler for an arch (`get_ptxas`, 3.3.1 to 3.9.0)."""
-    sm = compute_capability(arch)
-    if sm is None:
-        return None
-    release = (base_version(caps.triton.version) or Version("3.6")).release
-    if sm < (90 if release >= (3, 9) else 100):
+    release, family = triton.release, (compute_capability(arch) or 0) // 10
+    newest_of_old = 8 if release >= (3, 9) else 9
+    if family <= newest_of_old:
         return "TRITON_PTXAS_PATH"
     if release < (3, 4):
         return "TRITON_PTXAS-BLACKWELL_PATH"
@@ -248,7 +244,8 @@ def _variable(caps: Capabilities, arch: str) -> str | None:
 
 def _taken(caps: Capabilities, arch: str) -> Ptxas | None:
     """Return the assembler that Triton takes for an arch in the place of its own; None: its own."""
-    variable = _variable(caps, arch)
+    triton = base_version(caps.triton.version)
+    variable = None if triton is None else _variable(triton, arch)
     return next((tool for tool in caps.ptxas if tool.variable == variable and tool.present), None)
 
 
