@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from nsa_caps.base.lines import HANG
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.records import Package
@@ -56,8 +58,8 @@ def _runs(row: EngineRow, caps: Capabilities, kernels: bool, index_kpool: int) -
 
 def _since(installed: str | None, first: str) -> bool:
     # Without a release nothing is known of the engine but what every release has.
-    found, needed = base_version(installed), base_version(first)
-    return found is not None and needed is not None and found >= needed
+    found = base_version(installed)
+    return found is not None and found >= Version(first)
 
 
 def decide_for_engine(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from packaging.version import Version
+
 from nsa_caps.capabilities.records import dialect
 from nsa_caps.pages import PageFormat, PageFormatError
 from nsa_caps.policy.reasons import Reason
@@ -76,16 +78,14 @@ def engine_format(caps: Capabilities) -> tuple[EngineFormat | None, bool]:
     release = base_version(caps.engine_release)
     fitting = [entry for entry in ENGINE_FORMATS if entry.engine == caps.engine and _is_there(entry, caps)]
     for entry in fitting:
-        since, before = base_version(entry.since), base_version(entry.before)
-        if release is not None and since is not None and before is not None and since <= release < before:
+        if release is not None and Version(entry.since) <= release < Version(entry.before):
             return entry, True
     # The newest that was read, and of those the one for just these GPUs.
     return max(fitting, key=lambda entry: (entry.before, entry.archs), default=None), False
 
 
 def _is_there(entry: EngineFormat, caps: Capabilities) -> bool:
-    archs = caps.archs or ()
-    fits = bool(archs) and all(arch.startswith(entry.archs) for arch in archs)
+    fits = bool(caps.archs) and all(arch.startswith(entry.archs) for arch in caps.archs or ())
     return entry.platform == caps.platform and (not entry.archs or fits)
 
 

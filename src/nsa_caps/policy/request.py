@@ -49,10 +49,9 @@ class Request:
         Raises:
             RequestError: a number is not a positive integer, or there are no rows to choose from.
         """
-        for name in ("heads", "head_dim", "quant_block_size", "index_kpool", "page_size"):
+        given = ("page_size",) if self.page_size is not None else ()
+        for name in ("heads", "head_dim", "quant_block_size", "index_kpool", *given):
             value = getattr(self, name)
-            if name == "page_size" and value is None:
-                continue
             if type(value) is not int or not 0 < value < _LIMIT:
                 raise RequestError(f"{name} is {shortened(value)}, needs a whole number from 1 to {_LIMIT - 1}")
         if self.scale_format not in (None, *get_args(ScaleFormat)):

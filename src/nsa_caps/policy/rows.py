@@ -145,7 +145,7 @@ ROWS: tuple[Row, ...] = (
         requirements=(
             *_AITER,
             aiter.source_shows("token"),
-            gluon.gluon_runs("base", 1),
+            gluon.gluon_runs("base"),
             plain_compiles,
             need.page_sizes("1", lambda size: size == 1, 1),
         ),

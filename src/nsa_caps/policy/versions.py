@@ -9,7 +9,7 @@ from packaging.version import Version
 __all__ = ["base_version", "comes_before", "parse_version", "without_local"]
 
 
-@lru_cache(maxsize=256)
+@lru_cache
 def parse_version(text: str | None) -> Version | None:
     """Return the version, or None where the text is none (`unknown`, empty, absent)."""
     try:

@@ -90,12 +90,12 @@ def _not_gluon(source: AiterSource, arch: str | None) -> Reason:
     )
 
 
-def gluon_runs(kernel: Kernel, page_size: int) -> Requirement:
+def gluon_runs(kernel: Kernel, page_size: int | None = None) -> Requirement:
     """Need the gluon kernel, where it is active, to run: by JIT, or from a complete AOT bundle for this arch.
 
     Args:
         kernel: `base` (page 1) or `preshuffle`.
-        page_size: the page size where the request names none.
+        page_size: the page size where the request names none; None: one token, whatever it names.
     """
 
     def check(caps: Capabilities, request: Request) -> Reason | None:
@@ -115,7 +115,7 @@ def gluon_runs(kernel: Kernel, page_size: int) -> Requirement:
             return reason
         if by_jit:
             return None
-        size = 1 if kernel == "base" else request.page_size or page_size
+        size = 1 if page_size is None else request.page_size or page_size
         name = aot_kernel_name(source, kernel, request.heads, size, arch)
         return _aot_triton(caps, source) or _aot_kernel(caps, name, arch)
 
