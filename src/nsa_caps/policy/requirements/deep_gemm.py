@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from nsa_caps.archs import ARCHS
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
@@ -80,7 +82,6 @@ def _install(caps: Capabilities) -> tuple[Change, ...]:
 
 def arch_has_kernel(caps: Capabilities, _: Request) -> Reason | None:
     """Need a kernel for every visible GPU among DeepGEMM's headers: vllm#38476, sglang#32947, sglang#26087."""
-    files = caps.deep_gemm_files
     families = {arch: ARCHS[arch].deep_gemm if arch in ARCHS else None for arch in caps.archs or ()}
     without = [arch for arch, family in families.items() if family is None]
     if without:
@@ -93,6 +94,7 @@ def arch_has_kernel(caps: Capabilities, _: Request) -> Reason | None:
             source=where(caps, (known or without)[0]),
             changes=keep_only(caps, without),
         )
+    files = caps.deep_gemm_files
     if files is None or not files.kernels:
         return None
     lacking = [arch for arch, family in families.items() if family not in files.kernels]
@@ -187,8 +189,8 @@ def toolkit_found(caps: Capabilities, _: Request) -> Reason | None:
 def nvcc_compiles(caps: Capabilities, _: Request) -> Reason | None:
     """Need an nvcc that is new enough for DeepGEMM and for every visible GPU; one that tells no release is taken."""
     toolkit, least = caps.cuda_toolkit, _least_nvcc(caps)
-    release, needed = base_version(toolkit.release if toolkit is not None else None), base_version(least)
-    if toolkit is None or not toolkit.nvcc or release is None or needed is None or release >= needed:
+    release = base_version(toolkit.release) if toolkit is not None and toolkit.nvcc else None
+    if toolkit is None or release is None or release >= Version(least):
         return None
     change = Change("toolkit", "toolkit", least)
     observed, source = f"nvcc of CUDA {toolkit.release}", f"{toolkit.home} ({toolkit.source})"
