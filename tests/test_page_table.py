@@ -122,6 +122,12 @@ def test_pages_beyond_all_tokens_are_refused(page_size: int, index_kpool: int) -
         from_token_table(torch.zeros(1, 4, dtype=torch.int64), page_size, index_kpool)
 
 
+def test_the_largest_page_counts_all_tokens_that_32_bits_do() -> None:
+    """2**31 - 1 tokens are a page, and every slot that there can be is in it."""
+    slots = torch.tensor([[2**31 - 2, 0]])
+    assert from_token_table(slots, 2**31 - 1).tolist() == [[0]]
+
+
 def test_a_getter_that_fails_is_named() -> None:
     """What the engine's getter raises is told as what came instead of a table."""
 

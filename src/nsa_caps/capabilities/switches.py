@@ -234,10 +234,8 @@ def _read(row: SwitchRow, reading: Reading, raw: str, engine: str, notes: list[N
         )
         if reading == row.own:
             return None
-    for other in reading.also:
-        # SGLang's own reading of a variable matters only where SGLang runs.
-        if other.startswith("SGLang") and engine != "sglang":
-            continue
+    # SGLang's own reading of a variable matters only where SGLang runs.
+    for other in (name for name in reading.also if engine == "sglang" or not name.startswith("SGLang")):
         seen = _value(GRAMMARS[other].parse(raw), row.default_under(engine))
         if seen != value:
             text = f"{raw!r} is {str(value).lower()} to {grammar.name} and {str(seen).lower()} to {other}"
@@ -264,7 +262,7 @@ def engine_meant(variables: Mapping[str, str], installed: Iterable[str]) -> tupl
     named, found = variables.get("NSA_CAPS_ENGINE", "").strip(), list(installed)
     if named in ENGINES:
         return named, ()
-    engine = found[0] if len(found) == 1 else "sglang"
+    (engine,) = found if len(found) == 1 else ("sglang",)
     if named:
         text = f"{named!r} is no engine known here ({', '.join(ENGINES)}): {engine} is taken"
         return engine, (Note("switches", "NSA_CAPS_ENGINE", text),)

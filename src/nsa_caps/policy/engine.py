@@ -148,7 +148,7 @@ def _nothing(decision: Decision, *, kernels: bool) -> Decision:
     known = {row.row for row in ENGINE_TABLE[caps.engine].rows or () if caps.platform in row.platforms}
     verdicts = tuple(
         replace(each, verdict="unmet", reasons=(_not_run(each.row, caps, request, kernels=kernels),))
-        if each.verdict == "met" or (each.row in known and each.row not in (request.rows or ()))
+        if each.row in known and each.row not in (request.rows or ())
         else each
         for each in decision.verdicts
     )
@@ -164,7 +164,7 @@ def _not_run(name: str, caps: Capabilities, request: Request, *, kernels: bool) 
     observed = f"{title}{'' if kernels else ' as it is'}"
     asked = (f"page size {request.page_size}" if request.page_size else "", f"index_kpool {request.index_kpool}")
     observed = ", ".join((observed, *(each for each in asked if each and each != "index_kpool 1")))
-    needed = " or ".join(map(_needs, entries)) or f"another engine: {engine.title} has no way to it here"
+    needed = " or ".join(map(_needs, entries))
     return Reason("engine.row", "unmet", observed, needed, "the table of engines", changes if with_kernels else ())
 
 
