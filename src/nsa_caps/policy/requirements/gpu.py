@@ -187,9 +187,6 @@ def _floor(caps: Capabilities, arch: str) -> str | None:
 
 def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
     """Need the assembler that a variable tells Triton to take to know every visible NVIDIA GPU it is taken for."""
-    triton = base_version(caps.triton.version)
-    if triton is None:
-        return None
     for arch in caps.archs or ():
         tool, known = _taken(caps, arch), ARCHS.get(arch)
         if tool is None or known is None or known.ptxas is None:
@@ -218,7 +215,7 @@ def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
                 changes=unset,
             )
         # ptx_get_version of triton/backends/nvidia/compiler.py raises on CUDA 13 before 3.5.
-        if release.major >= 13 and triton.release < (3, 5):
+        if release.major >= 13 and _judged(caps).release < (3, 5):
             observed = f"{named}, of CUDA {tool.release}, and Triton {caps.triton.version}"
             return Reason(
                 "triton.ptxas",
@@ -242,10 +239,14 @@ def _variable(triton: Version, arch: str) -> str:
     return "TRITON_PTXAS_PATH" if release < (3, 6) else "TRITON_PTXAS_BLACKWELL_PATH"
 
 
+def _judged(caps: Capabilities) -> Version:
+    """Return Triton's version; one that is not known is judged as one of late, and a reason of its own."""
+    return base_version(caps.triton.version) or Version("3.6")
+
+
 def _taken(caps: Capabilities, arch: str) -> Ptxas | None:
     """Return the assembler that Triton takes for an arch in the place of its own; None: its own."""
-    triton = base_version(caps.triton.version)
-    variable = None if triton is None else _variable(triton, arch)
+    variable = _variable(_judged(caps), arch)
     return next((tool for tool in caps.ptxas if tool.variable == variable and tool.present), None)
 
 

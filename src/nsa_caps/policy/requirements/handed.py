@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import Version
 
+from nsa_caps.capabilities.aiter_history import AITER_RELEASES
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.policy.changes import Change
 from nsa_caps.policy.reasons import Reason
