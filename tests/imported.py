@@ -14,8 +14,8 @@ from tests.watched import watch
 RECORD = Path(__file__).with_name("imported.txt")
 # What our modules stand on. All that they bring beside it is a loss.
 STANDS_ON = """
-import argparse, contextlib, dataclasses, errno, hashlib, importlib.machinery, json, locale, math, shlex, threading
-import packaging.version
+import argparse, contextlib, dataclasses, errno, hashlib, importlib.machinery, json, locale, math
+import packaging.version, shlex, textwrap, threading
 argparse.ArgumentParser().parse_args([])
 """
 ASK = "nsa_caps.select_indexer_layout(nsa_caps.probe({host}))"

@@ -219,9 +219,16 @@ def test_the_page_repeats_what_was_measured() -> None:
 
 def test_the_start_up_is_held_against_its_budgets_as_measured() -> None:
     """The table of budgets repeats what `benchmarks/probing.py` wrote, and no other figures."""
+    appendix = (DOCS / "performance_appendix.md").read_text(encoding="utf-8").partition("<!-- begin probing -->")[2]
+    section = appendix.partition("<!-- end probing -->")[0]
+    started = dict(re.findall(r"^\| `(.+?)`.*? \| ([\d.]+) \|", section, re.MULTILINE))
+    commands = ("nsa-caps --json", "python -c pass", 'python -c "import torch, triton"')
+    ours, floor, incumbent = (float(started[command]) for command in commands)
     few, many = ([float(cell) for cell in row[1:]] for row in section_rows("probing") if row[0] in ("300", "1000"))
     text = (DOCS / "performance.md").read_text(encoding="utf-8").partition("Against the budgets:")[2]
     for figure in (f"{few[0]:.2f}", f"{few[1]:.1f}", f"{many[0]:.2f}", f"{many[1]:.1f}"):
         assert f"| {figure} |" in text
+    assert f"above `python -c pass` | {ours - floor:.0f}: " in text
+    assert f"than `import torch, triton` | {incumbent / ours:.1f}: " in text
     assert f"{many[1] / few[1]:.2f} times as long with aiter's source" in text
     assert f"{many[0] / few[0]:.1f} times without one" in text

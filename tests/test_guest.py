@@ -355,6 +355,31 @@ print(probe() == want, get_indexer_layout().row)
     assert out == "unknown unknown unknown True\nTrue reference 0"
 
 
+def test_a_reader_that_no_descriptor_is_left_to_import_is_no_answer(run: Run, site: Path) -> None:
+    """The reader of aiter comes in where it is needed: where it cannot, nothing is known, and the next call has it."""
+    lay_out_packages(site, platform="rocm", torch="2.9.1", aiter="04907edc")
+    out = run("""
+import resource
+from nsa_caps.probes import installed_aiter
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held, known = [], installed_aiter.known_facts
+def known_facts(files, table):
+    assert known(files, table) is None
+    sys.modules.pop("nsa_caps.probes.aiter.reader", None)
+    try:
+        while True: held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError: pass
+installed_aiter.known_facts = known_facts
+caps = probe()
+for file in held: os.close(file)
+installed_aiter.known_facts = known
+print(caps.platform, caps.aiter_source, any("/nsa_caps/probes/aiter" in note.text for note in caps.notes))
+caps = probe()
+print(caps.platform, caps.aiter_source is not None and caps.aiter_source.unaccounted == ())
+""")
+    assert out == "unknown None True\nrocm True 0"
+
+
 @pytest.mark.parametrize("place", ["torch/version.py", "triton/__init__.py"])
 def test_a_moment_of_little_memory_is_no_answer(run: Run, site: Path, place: str) -> None:
     """Where one file could not be parsed for want of memory, nothing is known, not even what was read before it."""

@@ -146,7 +146,7 @@ def test_a_start_up_imports_the_modules_that_are_recorded() -> None:
 
 @pytest.mark.parametrize("asked", imported.RECORDED)
 def test_of_the_standard_library_a_start_up_imports_what_it_stands_on(tmp_path: Path, asked: str) -> None:
-    """Whatever else comes in, as `textwrap`, `traceback` or `html` did, is for what was not asked."""
+    """Whatever else comes in, as `traceback`, `tempfile` or `html` would, is for what was not asked."""
     allowed = watch(tmp_path, imported.STANDS_ON.strip().replace("\n", ";")).imported
     found = imported.imported(tmp_path, imported.RECORDED[asked])
     assert {name for name in found - allowed if name.partition(".")[0] != "nsa_caps"} == set()
@@ -157,8 +157,8 @@ def test_the_reader_of_aiter_comes_in_where_its_source_is_no_releases(tmp_path: 
     reader = "nsa_caps.probes.aiter.reader"
     assert reader in imported.imported(tmp_path / "patched", imported.ASK, "04907edc")
     known = (
-        "from nsa_caps.probes.aiter import releases; from nsa_caps import AiterSource;"
-        "releases.known_facts = lambda files, table: AiterSource(as_in='v0.1.16');" + imported.ASK
+        "from nsa_caps.probes import installed_aiter as probe; from nsa_caps import AiterSource;"
+        "probe.known_facts = lambda files, table: AiterSource(as_in='v0.1.16');" + imported.ASK
     )
     assert reader not in imported.imported(tmp_path / "known", known, "04907edc")
 
@@ -235,8 +235,6 @@ LATE = {"torch", "triton", "rich", "importlib_metadata", "numpy", "pynvml", "sub
 LATE_OF_OURS = {
     ("layout.cached", "nsa_caps.selfcheck.proof"): "those with `prove=`",
     ("layout.cached", "nsa_caps.selfcheck.prove"): "those with `prove=`",
-    ("probes.installed_aiter", "nsa_caps.probes.aiter.files"): "those that find an aiter",
-    ("probes.installed_aiter", "nsa_caps.probes.aiter.releases"): "those that find an aiter",
     ("probes.installed_aiter", "nsa_caps.probes.aiter.reader"): "those that find an aiter which is no known release's",
     ("probes.kept", "nsa_caps.probes.kept_files"): "those that find a folder of kept verdicts",
     ("selfcheck.prove", "nsa_caps.selfcheck.task"): "those that find no kept verdict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, TypeAlias
 
 from nsa_caps.errors import printable
@@ -48,8 +49,6 @@ def _broken(line: Line, width: int) -> Iterator[str]:
 
 def pieces(text: str, width: int) -> Iterator[slice]:
     """Return the parts of a text that fit a width, broken at blanks; what has none stays whole."""
-    from textwrap import wrap  # noqa: PLC0415 no document is broken into lines
-
     place = 0
     for piece in wrap(text, max(1, width), break_long_words=False, break_on_hyphens=False) or [""]:
         place = text.index(piece, place)

@@ -58,10 +58,8 @@ def _run(options: SimpleNamespace, host: Host | None, stdout: TextIO | None) -> 
     except OSError as error:
         print_text(printable(f"nsa-caps: error: {error}"), sys.stderr)
         return FAILED
-    except Exception:  # noqa: BLE001 a traceback's own exit code is 1, which here says "no"
-        import traceback  # noqa: PLC0415 only where something is wrong
-
-        print_text(traceback.format_exc(), sys.stderr)
+    except Exception as error:  # noqa: BLE001 a traceback's own exit code is 1, which here says "no"
+        sys.__excepthook__(type(error), error, error.__traceback__)
         return FAILED
 
 

@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from functools import partial
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from nsa_caps._version import __version__
@@ -58,13 +59,9 @@ class _Help(argparse.HelpFormatter):
     """Help that breaks lines at blanks alone: `aiter-preshuffle` is one word."""
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        from textwrap import wrap  # noqa: PLC0415 only where help is shown
-
         return wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        from textwrap import fill  # noqa: PLC0415 as above
-
         return fill(
             text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.releases import known_facts, release_table
 from nsa_caps.probes.packages import aiter_folder
 
 if TYPE_CHECKING:
@@ -20,9 +22,6 @@ def aiter_source(host: Host) -> Mapping[str, Any]:
     package = aiter_folder(host)
     if package is None:
         return {}
-    from nsa_caps.probes.aiter.files import PackageFiles  # noqa: PLC0415 needed where there is an aiter
-    from nsa_caps.probes.aiter.releases import known_facts, release_table  # noqa: PLC0415 as above
-
     files = PackageFiles(host, package)
     known = known_facts(files, release_table())
     if known is not None:
