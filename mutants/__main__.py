@@ -62,6 +62,7 @@ PARTS: Mapping[str, Part] = {
         ("probes/python_source.py", "probes/aiter"),
         (
             "probes/test_python_source.py", "probes/test_aiter_language.py", "probes/test_aiter_evaluation.py",
+            "probes/test_aiter_told.py", "probes/test_aiter_text.py", "probes/test_aiter_edited.py",
             "probes/test_aiter_fitting.py", "probes/test_aiter_limits.py", "probes/test_aiter_imports.py",
             "probes/test_aiter_source.py", "probes/test_aiter_flydsl.py",
             "probes/test_aiter_hostile.py", "probes/test_aiter_files.py", "probes/test_aiter_releases.py",

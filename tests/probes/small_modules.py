@@ -21,6 +21,8 @@ from nsa_caps.probes.aiter.values import Where
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nsa_caps.probes.aiter.values import Frame
+
 MODULE = "aiter.ops.triton.utils.core"
 TRITONS = ("3.4.0", "3.5.0rc1", "3.10.0")
 SETTINGS = (None, "0", "1", "yes")
@@ -122,6 +124,17 @@ def same(value: Any, real: Any) -> bool:
     return bool(value == real)
 
 
+def reading(text: str) -> tuple[Run, Frame | None]:
+    """Read a module, and return what happened and what it has bound.
+
+    Raises:
+        TooMuchError: it is not read.
+    """
+    modules = Modules(OneFile(text))
+    run = Run(Space({"triton": TRITONS, f"env:{VARIABLE}": SETTINGS}), modules, call_function)
+    return run, modules.frame(run, MODULE, Where(MODULE, 0))
+
+
 def compared(body: str) -> Compared:
     """Compare a module's reading with its execution: whatever is known is so.
 
@@ -129,14 +142,15 @@ def compared(body: str) -> Compared:
         TooMuchError: it is not read.
     """
     text = HEAD + body
-    space = Space({"triton": TRITONS, f"env:{VARIABLE}": SETTINGS})
-    modules = Modules(OneFile(text))
-    run = Run(space, modules, call_function)
-    frame = modules.frame(run, MODULE, Where(MODULE, 0))
-    raised = doubt = 0
+    run, frame = reading(text)
+    space = run.space
+    raised = doubt = lost = 0
     for event in run.events:
         assert event.must | event.may | space.all == space.all, event
         assert event.must & ~event.may == 0, event
+        # Behind what is not understood nothing is sure.
+        assert event.must & lost == 0, event
+        lost |= event.may if event.kind == "unaccounted" else 0
         doubt |= event.may & ~event.must
         raised |= event.must if event.kind == "raise" else 0
     assert run.must & ~run.may == 0

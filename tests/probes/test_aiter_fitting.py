@@ -283,6 +283,8 @@ def test_a_plain_kernel_that_is_not_told_the_page_takes_none_but_one() -> None:
     """It would take every page for one token: which pages it takes is not known."""
     fates = {machine: each._replace(told=machine.page == 1) for machine, each in fates_of(KNOWN).items()}
     assert fitted(fates).facts["plain_pages"] is None
+    more = {machine: each._replace(told=machine.page != 1) for machine, each in fates_of(KNOWN).items()}
+    assert fitted(more).facts["plain_pages"] == "any"
     some = {machine: each._replace(told=machine.arch != "gfx90a") for machine, each in fates_of(KNOWN).items()}
     assert fitted(some).facts["plain_pages"] is None
 

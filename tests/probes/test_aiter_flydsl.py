@@ -129,6 +129,60 @@ def test_another_way_to_look_for_it_is_not_known(tmp_path: Path) -> None:
     assert source.flydsl_needs is None
 
 
+# The text of the module, and what it needs; None: that is not known.
+MODULES: dict[str, tuple[str, str | None]] = {
+    "nothing": ("", "none"),
+    "a docstring and an import": ("'Kernels.'\nfrom .utils import is_flydsl_available\n", "none"),
+    "a list of names": ("__all__ = ['a', 'b']\n__all__ += ['c']\n", "none"),
+    "another list": ("names = ['a']\n", None),
+    "a list of no names": ("__all__ = [f()]\n", None),
+    "names that are no list": ("__all__ = f('a')\n", None),
+    "an item of the names": ("__all__[0] = 'a'\n", None),
+    "two lists of names": ("__all__ = names = ['a']\n", None),
+    "a version that nothing asks for": ("_MIN_FLYDSL_VERSION = Version('1')\n", None),
+    "a version of another name": ("_FLYDSL_VERSION = Version('1')\n", None),
+    "a version in a call of two": ("_MIN_FLYDSL_VERSION = Version('1', 2)\n", None),
+    "a version by another call": ("_MIN_FLYDSL_VERSION = parse('1')\n", None),
+    "a version that is a number": ("_MIN_FLYDSL_VERSION = 1\n", None),
+    "kernels where it is there": ("if is_flydsl_available():\n    from .kernels import x\n", "none"),
+    "a gate that is not known": ("if is_flydsl_available():\n    f()\n", None),
+    "another question": ("if f():\n    from .kernels import x\n", None),
+    "what cannot be parsed": ("x = (\n", None),
+}
+
+
+@pytest.mark.parametrize("what", MODULES)
+def test_what_the_module_needs_is_read_from_all_of_it(tmp_path: Path, what: str) -> None:
+    """Each of its statements is one that is known, or what it needs is not."""
+    host = machine(tmp_path / "m", archs=["gfx942"], triton="3.7.0", aiter="861b4c93")
+    text, needs = MODULES[what]
+    Path(host.search_path[0], "aiter", FLYDSL).write_text(text)
+    source = probe(host).aiter_source
+    assert source is not None
+    assert source.flydsl_needs == needs
+    assert any(FLYDSL in line for line in source.unaccounted) is (needs is None)
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("from .utils import is_flydsl_available\n", False),
+        ("x = 1\n", False),
+        ("if is_flydsl_available():\n    from .a import flydsl_fp8_mqa_logits\n", True),
+        ("if is_flydsl_available():\n    from .a import b  # no flydsl_fp8_mqa_logits\n", False),
+        ("from .a import flydsl_fp8_mqa_logits\n", True),
+        ("flydsl_fp8_mqa_logits = (\n", True),
+    ],
+)
+def test_the_kernel_that_the_module_brings_is_taken(tmp_path: Path, text: str, taken: bool) -> None:
+    """Where it is imported, or named in a way that is not known."""
+    host = machine(tmp_path / "m", archs=["gfx942"], triton="3.7.0", aiter="861b4c93")
+    Path(host.search_path[0], "aiter", FLYDSL).write_text(text)
+    source = probe(host).aiter_source
+    assert source is not None
+    assert ("flydsl_fp8_mqa_logits" in (source.takes or ())) is taken
+
+
 def test_a_kernel_that_the_module_only_mentions_is_not_taken(tmp_path: Path) -> None:
     """A comment names `flydsl_fp8_mqa_logits` and nothing imports it."""
     host = machine(tmp_path / "m", archs=["gfx942"], triton="3.7.0", aiter="861b4c93")

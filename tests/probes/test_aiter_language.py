@@ -198,6 +198,7 @@ def test_a_statement_is_known_on_every_machine(what: str) -> None:
 
 
 Q = "hasattr(os, 'sep')"
+U = "repr('abc')"
 # On how many machines what becomes of a module is known, and how many values are.
 PARTLY: dict[str, tuple[str, int, int]] = {
     "returns of which some are not sure": (f"def f():\n    if {ENV}:\n        return 1\n    if {Q}:\n        return 2\n    return 3\na = f()", 12, 9),
@@ -228,6 +229,18 @@ PARTLY: dict[str, tuple[str, int, int]] = {
     "a handler that raises": (f"try:\n    assert {ENV}\nexcept AssertionError:\n    raise OSError\na = 1", 12, 9),
     "a handler that returns": (f"def f():\n    try:\n        assert {ENV}\n    except AssertionError:\n        return 1\n    return 2\na = f()", 12, 12),
     "a call that may raise": (f"def f(x):\n    assert x\n    return 1\na = f({Q})", 0, 0),
+    "a call of what may raise in it": (f"def f():\n    if not {Q}:\n        raise OSError\n    return 1\na = f()", 0, 0),
+    "an error behind what is not understood": (f"for a in (1,):\n    pass\nif {ENV}:\n    raise OSError", 0, 0),
+    "an error behind a handler that may raise": (f"try:\n    assert not {Q}\nexcept AssertionError:\n    assert not {Q}\nraise OSError", 0, 0),
+    "an error behind a return that may be": (f"def f():\n    if {Q}:\n        return 1\n    raise OSError\na = f()", 0, 0),
+    "what a way that may be gone binds": (f"a = 1\nif {Q}:\n    a = 2\n    assert a == 2\nb = 3", 12, 12),
+    "is, of what is not known": (f"a = {Q} is True\nb = False is not {Q}\nc = {Q} == {Q}", 12, 0),
+    "compared with a function": ("a = len == max\nb = len in (1, 2)", 12, 0),
+    "what is not known of some": (f"a = ({Q} if {ENV} else 3) + 1\nb = ({Q} if {ENV} else 3) < 4\nc = -({Q} if {ENV} else 3)", 12, 9),
+    "parts of what is not known of some": (f"a = ((1, 2) if {ENV} else {U})[1]\nb = ('ab' if {ENV} else {U})[1:]\nc = ('ab' if {ENV} else {U})[0]", 12, 27),
+    "a mark of Gluon's": ("def f(): pass\nf.__triton_builtin__ = True\na = 1", 12, 12),
+    "another mark": ("def f(): pass\nf.mark = True\na = 1", 0, 0),
+    "a mark of another value": ("def f(): pass\nf.__triton_builtin__ = 1\na = 1", 0, 0),
     "a call that may be made": (f"def f(x):\n    return x\nif {Q}:\n    a = f(1)\nb = 2", 12, 12),
     "a global that may be bound": (f"a = 1\ndef f():\n    global a\n    if {Q}:\n        a = 2\nf()\nb = 1", 12, 12),
     "a global that some bind": (f"a = 1\ndef f():\n    global a\n    a = 2\nif {ENV}:\n    f()\nb = a", 12, 24),

@@ -40,6 +40,14 @@ def test_an_expression_nests_sixty_deep() -> None:
         compared(f"a = {'-' * 60}1")
 
 
+def test_what_is_evaluated_one_after_the_other_does_not_nest() -> None:
+    """After a hundred statements an expression nests as deep as before, and no deeper."""
+    many = "a = 1\n" * 100
+    assert compared(f"{many}a = {'-' * 59}1") == (len(MACHINES), len(MACHINES), [])
+    with pytest.raises(TooMuchError, match="deeper"):
+        compared(f"{many}a = {'-' * 60}1")
+
+
 def calls(count: int) -> str:
     """Return functions that call one another, so many in a row."""
     inner = "".join(f"def f{at}(): return f{at + 1}()\n" for at in range(1, count))

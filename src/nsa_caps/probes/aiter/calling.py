@@ -16,7 +16,7 @@ _MOST_CALLS = 12
 
 def call_function(run: Run, function: Function, positional: list[Any], named: dict[str, Any], place: Where) -> Any:
     """Return what a function of the package gives; what happens in it is noted."""
-    if len(run.catchers) > _MOST_CALLS * 4 or run.calls >= _MOST_CALLS:
+    if run.calls >= _MOST_CALLS:
         raise TooMuchError("more nested calls than any aiter makes")
     arguments = _arguments(function, positional, named)
     if arguments is None:
@@ -24,7 +24,7 @@ def call_function(run: Run, function: Function, positional: list[Any], named: di
         return Opaque("raised")
     frame = Frame(arguments, function.frame.names, function.frame.file, function.frame.module, function.frame.package)
     frame.local = function.local
-    may, must, doubt = run.may, run.must, run.doubt
+    must, doubt = run.must, run.doubt
     run.doubt = 0
     run.calls += 1
     execute(run, function.node.body, frame)
@@ -37,7 +37,6 @@ def call_function(run: Run, function: Function, positional: list[Any], named: di
         alive |= mask
     run.may, run.must = alive, without(must & alive, run.doubt)
     run.doubt |= doubt
-    del may
     return _returned(returns)
 
 
@@ -45,7 +44,8 @@ def _returned(returns: list[tuple[int, int, Any]]) -> Any:
     if not returns:
         return Opaque("raised")
     if len(returns) == 1:
-        return returns[0][2]
+        ((_, _, only),) = returns
+        return only
     seen = unsure = 0
     for mask, _, _ in returns:
         unsure |= seen & mask

@@ -6,7 +6,7 @@ import ast
 import operator
 from typing import TYPE_CHECKING, Any
 
-from nsa_caps.probes.aiter.space import Choice, Opaque, is_known, lifted, text_of
+from nsa_caps.probes.aiter.space import Opaque, Thing, lifted, text_of
 from nsa_caps.probes.aiter.values import Tensor
 
 if TYPE_CHECKING:
@@ -36,16 +36,11 @@ def chained(run: Run, ops: list[ast.cmpop], values: list[Any]) -> Any:
     """Return whether values compare so one after the other, up to the first that does not."""
     functions = [_COMPARE[type(op)][1] for op in ops if type(op) in _COMPARE]
     text = f"chain({','.join(map(text_of, values))})"
-    if len(functions) < len(ops) or not all(map(is_known, values)):
+    if len(functions) < len(ops):
         return Opaque(text)
 
     def follow(*each: Any) -> Any:
-        result: Any = True
-        for at, function in enumerate(functions):
-            result = function(each[at], each[at + 1])
-            if not result:
-                break
-        return result
+        return all(function(one, other) for function, one, other in zip(functions, each, each[1:], strict=False))
 
     return lifted(follow, values, run.may, text)
 
@@ -53,19 +48,15 @@ def chained(run: Run, ops: list[ast.cmpop], values: list[Any]) -> Any:
 def compared(run: Run, op: ast.cmpop, left: Any, right: Any) -> Any:
     """Return whether two values compare so."""
     if isinstance(op, (ast.Is, ast.IsNot)):
-        for one, other in ((left, right), (right, left)):
-            if one is None and not isinstance(other, Choice):
-                # Tensors, functions and modules are not None; of another unknown nothing can be said.
-                if isinstance(other, Opaque) and not isinstance(other, Tensor):
-                    break
-                return (other is None) is isinstance(op, ast.Is)
+        text = f"({text_of(left)} is {text_of(right)})"
+        other = right if left is None else left
+        # Tensors, functions and modules are not None; of another unknown nothing can be said.
+        if (left is None or right is None) and isinstance(other, (Tensor, Thing)):
+            return isinstance(op, ast.IsNot)
         # Whether equal texts or numbers are one object is Python's own affair.
-        if is_known(left) and is_known(right) and (_is_single(left) or _is_single(right)):
-            test = operator.is_ if isinstance(op, ast.Is) else operator.is_not
-            return lifted(test, [left, right], run.may, f"({text_of(left)} is {text_of(right)})")
-        return Opaque(f"({text_of(left)} is {text_of(right)})")
+        if not (_is_single(left) or _is_single(right)):
+            return Opaque(text)
+        return lifted(operator.is_ if isinstance(op, ast.Is) else operator.is_not, [left, right], run.may, text)
     found = _COMPARE.get(type(op))
     text = f"({text_of(left)}{found[0] if found else '?'}{text_of(right)})"
-    if found is None or not (is_known(left) and is_known(right)):
-        return Opaque(text)
-    return lifted(found[1], [left, right], run.may, text)
+    return lifted(found[1], [left, right], run.may, text) if found else Opaque(text)

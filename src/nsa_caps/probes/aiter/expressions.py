@@ -155,9 +155,7 @@ def _binary(run: Run, node: Any, frame: Frame) -> Any:
     text = f"({text_of(left)}{found[0] if found else '?'}{text_of(right)})"
     if isinstance(left, Thing) or isinstance(right, Thing) or (found is None and is_known(left) and is_known(right)):
         return run.unaccounted(f"operands of {type(node.op).__name__}", where(node, frame))
-    if found is None or not (is_known(left) and is_known(right)):
-        return Opaque(text)
-    return lifted(found[1], [left, right], run.may, text)
+    return lifted(found[1], [left, right], run.may, text) if found else Opaque(text)
 
 
 def _unary(run: Run, node: Any, frame: Frame) -> Any:
@@ -165,8 +163,8 @@ def _unary(run: Run, node: Any, frame: Frame) -> Any:
     if isinstance(node.op, ast.Not):
         true, false, unknown = run.truth(inner)
         parts = [(true, False), (false, True), (unknown, Opaque(f"not {text_of(inner)}"))]
-        return choice(parts, f"not {text_of(inner)}") if run.may else False
-    if isinstance(node.op, ast.USub) and is_known(inner):
+        return choice(parts, f"not {text_of(inner)}")
+    if isinstance(node.op, ast.USub):
         return lifted(operator.neg, [inner], run.may, f"-{text_of(inner)}")
     return Opaque(f"~{text_of(inner)}")
 
@@ -178,7 +176,7 @@ def _boolean(run: Run, node: Any, frame: Frame) -> Any:
     texts: list[str] = []
     # The machines that surely come to the next operand, and those that may.
     go, perhaps = run.may, 0
-    for at, each in enumerate(node.values):
+    for each in node.values:
         value = run.within(go | perhaps, go, lambda each=each: evaluate(run, each, frame))  # type: ignore[misc]
         texts.append(text_of(value))
         true, false, unknown = run.truth(value)
@@ -186,17 +184,17 @@ def _boolean(run: Run, node: Any, frame: Frame) -> Any:
         # Which of the operands it is is not known, but what it counts as.
         parts += [(perhaps & stop, Sure(sign.join(texts), truth=stops_on_true))]
         perhaps ^= perhaps & stop
-        if at == len(node.values) - 1:
-            parts += [(mask & go, part) for mask, part in parts_of(value, run.may)]
-            break
-        parts += [(mask & go & stop, part) for mask, part in parts_of(value, run.may)]
+        # The last operand is the value, whatever it counts as.
+        ends = go if each is node.values[-1] else go & stop
+        parts += [(mask & ends, part) for mask, part in parts_of(value, run.may)]
+        go ^= ends
         perhaps |= go & unknown
         go &= on
         if not go | perhaps:
             break
     text = f"({sign.join(texts)})"
     parts.append((perhaps, Opaque(text)))
-    return choice([(mask & run.may, part) for mask, part in parts], text) if run.may else False
+    return choice([(mask & run.may, part) for mask, part in parts], text)
 
 
 def _either(run: Run, node: Any, frame: Frame) -> Any:
@@ -280,7 +278,7 @@ def _subscript(run: Run, node: Any, frame: Frame) -> Any:
         return Launcher(owner)
     if isinstance(node.slice, ast.Slice):
         ends = [None if end is None else evaluate(run, end, frame) for end in (node.slice.lower, node.slice.upper)]
-        if node.slice.step is None and is_known(owner) and all(map(is_known, ends)):
+        if node.slice.step is None:
             return lifted(lambda value, low, high: value[low:high], [owner, *ends], run.may, f"{text_of(owner)}[:]")
         return Opaque(f"{text_of(owner)}[:]")
     key = evaluate(run, node.slice, frame)
@@ -294,7 +292,7 @@ def _subscript(run: Run, node: Any, frame: Frame) -> Any:
             value = joined(lifted(part.__getitem__, [key], mask, text), text)
             parts += [(mask & inner, found) for inner, found in parts_of(value, run.may)]
         return choice(parts, text)
-    return lifted(operator.getitem, [owner, key], run.may, text) if is_known(owner) and is_known(key) else Opaque(text)
+    return lifted(operator.getitem, [owner, key], run.may, text)
 
 
 def _slice_of(run: Run, tensor: Tensor, at: ast.expr, frame: Frame) -> Any:

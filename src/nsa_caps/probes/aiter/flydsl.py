@@ -61,7 +61,7 @@ def _needs(files: Any, path: str | None) -> tuple[str | None, str]:
             return None, f"line {statement.lineno}: not accounted for"
     looks = files.module(f"{FLYDSL}.utils")
     found = [part for part in files.segments(looks) if part.name == "is_flydsl_available"] if looks else []
-    if len(found) != 1 or found[0].told.digest not in FLYDSL_LOOKS:
+    if [part.told.digest in FLYDSL_LOOKS for part in found] != [True]:
         return None, "asks in a way that was never read whether flydsl is there"
     if not operator:
         return ("none", "") if not version else (None, "names a version that nothing asks for")

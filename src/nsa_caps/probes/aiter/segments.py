@@ -55,7 +55,7 @@ class Segment:
         """The parameters of a function; its head alone is parsed, for a kernel has 38 kB. Raises as `body` does."""
         end = _HEAD.search(self.text)
         try:
-            (node,) = parse(f"{self.text[: end.end() - 1]} ..." if end else self.text).body
+            (node,) = parse(f"{self.text[: end.end()]} ..." if end else self.text).body
         except (SourceError, ValueError):
             node = self.body[0]
         return node.args if isinstance(node, ast.FunctionDef) else None

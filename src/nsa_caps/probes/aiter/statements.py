@@ -27,7 +27,6 @@ def execute(run: Run, body: list[ast.stmt], frame: Frame) -> None:
         kind = _KINDS.get(type(statement))
         if kind is None:
             run.unaccounted(f"{type(statement).__name__.lower()}", where(statement, frame))
-            _forget(statement, frame)
         else:
             kind(run, statement, frame)
 
@@ -157,12 +156,13 @@ def _put(frame: Frame, names: dict[str, Any]) -> None:
 
 def _joined(left: list[tuple[int, dict[str, Any]]], unknown: int) -> dict[str, Any]:
     if len(left) == 1:
-        return left[0][1]
+        ((_, names),) = left
+        return names
     found: dict[str, Any] = {}
     for name in dict.fromkeys(name for _, names in left for name in names):
         values = [(mask, names.get(name, _UNBOUND)) for mask, names in left]
-        first = values[0][1]
-        found[name] = first if all(value is first for _, value in values) else merged(values, unknown)
+        first, *rest = (value for _, value in values)
+        found[name] = first if all(value is first for value in rest) else merged(values, unknown)
     return found
 
 
@@ -201,7 +201,7 @@ def _try(run: Run, node: Any, frame: Frame) -> None:
     execute(run, node.body, frame)
     run.catchers.pop()
     execute(run, node.orelse, frame)
-    if catcher.may & may and node.handlers:
+    if catcher.may:
         through, sure, names = run.may, run.must, dict(frame.names)
         # What the body bound before it raised is not followed.
         changed = {name: Opaque(f"{name} of a try") for name in names if names[name] is not before.get(name)}
@@ -234,12 +234,13 @@ def _try(run: Run, node: Any, frame: Frame) -> None:
 
 
 def _with(run: Run, node: Any, frame: Frame) -> None:
-    held = [evaluate(run, item.context_expr, frame) for item in node.items]
-    if len(held) != 1 or not isinstance(held[0], Context) or node.items[0].optional_vars is not None:
+    item, *more = node.items
+    held = evaluate(run, item.context_expr, frame)
+    if more or item.optional_vars is not None or not isinstance(held, Context):
         run.unaccounted("a with statement", where(node, frame))
         execute(run, node.body, frame)
         return
-    run.bundle.append(held[0].path)
+    run.bundle.append(held.path)
     execute(run, node.body, frame)
     run.bundle.pop()
 
@@ -278,12 +279,6 @@ def _import_from(run: Run, node: Any, frame: Frame) -> None:
 
 def _global(_: Run, node: Any, frame: Frame) -> None:
     frame.declared.update(node.names)
-
-
-def _forget(node: ast.stmt, frame: Frame) -> None:
-    for inner in ast.walk(node):
-        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-            frame.names[inner.id] = Opaque(f"{inner.id} of a loop")
 
 
 def _pass(_: Run, __: Any, ___: Frame) -> None:

@@ -1,0 +1,80 @@
+"""What is told of a source: how a value was made, and at which line stands what is not understood."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from nsa_caps.probes.aiter.space import text_of
+from tests.probes.small_modules import HEAD, compared, reading
+
+# ruff: noqa: E501
+# What is computed of two things that are not known, and how that is told.
+TEXTS = {
+    "q + r": "({q}+{r})", "r - q": "({r}-{q})", "q * 2": "({q}*2)", "q ** r": "({q}?{r})", "q == r": "({q}=={r})",
+    "r != 1": "({r}!=1)", "q < r": "({q}<{r})", "q in r": "({q}in{r})", "q is r": "({q} is {r})", "q is not r": "({q} is {r})",
+    "q < r < 1": "chain({q},{r},1)", "q and r": "({q} and {r})", "r or q": "({r} or {q})", "q or 0 or r": "({q} or 0 or {r})",
+    "not q": "not {q}", "-q": "-{q}", "~q": "~{q}", "q if r else 1": "({q} if {r} else 1)", "1 if q else r": "(1 if {q} else {r})",
+    "q[0]": "{q}[0]", "q[r]": "{q}[{r}]", "q[1:]": "{q}[:]", "q.x": "{q}.x", "(q, r)": "({q},{r})", "[r]": "[{r}]",
+    "{1: q}": "{{1:{q}}}", "str(q)": "str({q})", "len(r)": "len({r})", "f'{q}-{r}'": "str({q})+-+str({r})",
+    "'x'.join(q)": "x.join({q})", "(1, 2)[q]": "(1,2)[{q}]", "print(q)": "print({q})",
+    "os.getenv('AITER_X') or q": "(environ AITER_X or None or {q})",
+    "os.getenv('AITER_X') and 1": "(environ AITER_X or None and 1)",
+}  # fmt: skip
+
+
+def renamed(expression: str, q: str, r: str) -> str:
+    """Return an expression in which two names are others."""
+    return re.sub(r"\bq\b", q, re.sub(r"\br\b", r, expression))
+
+
+@pytest.mark.parametrize("expression", TEXTS)
+def test_how_a_value_was_made_is_told_without_the_names_of_locals(expression: str) -> None:
+    """By the values themselves: a renamed local changes nothing, and what is computed otherwise is told otherwise."""
+    expected = TEXTS[expression].format(q="hasattr(os,'sep')", r="callable(os)")
+    for q, r in (("q", "r"), ("left", "right")):
+        _, frame = reading(f"{HEAD}{q} = hasattr(os, 'sep')\n{r} = callable(os)\na = {renamed(expression, q, r)}\n")
+        assert frame is not None
+        told = text_of(frame.names["a"])
+        assert told.replace("'x'", "x").replace("-'+", "-+").replace("+'-", "+-") == expected
+
+
+# What is not understood, at which line of the body.
+LINES = {
+    "a loop": ("a = 1\nb = 2\nfor a in (1,):\n    pass\n", 3),
+    "a while": ("a = 1\nwhile a:\n    a = 0\n", 2),
+    "a del": ("a = 1\ndel a\n", 2),
+    "a with": ("a = 1\n\nwith a:\n    pass\n", 3),
+    "a class with a base": ("a = 1\nclass C(int):\n    pass\n", 2),
+    "a finally behind an error": ("try:\n    raise OSError\nfinally:\n    a = 1\n    b = 2\n", 4),
+    "a comprehension": ("a = 1\nb = (\n    1,\n    [x for x in (1,)],\n)\n", 4),
+    "a walrus": ("a = 1\nb = 2\nc = (a := 3)\n", 3),
+    "a call of what is no function": ("a = 1\nif a:\n    a()\n", 3),
+    "a call of what is not known": ("import json\na = 1\nb = json.loads('1')\n", 3),
+    "a method": ("a = 'x'\nb = a.encode()\n", 2),
+    "parts that do not fit": ("c = (1, 2, 3)\na, b = c\n", 2),
+    "a star among parts": ("c = (1, 2, 3)\na, *b = c\n", 2),
+    "an item": ("a = [1]\na[0] = 2\n", 2),
+    "an item that is added to": ("a = {'x': 1}\na['x'] += 2\n", 2),
+    "a decorator": ("a = 1\n\n@a\ndef f():\n    pass\n", 3),
+    "a second decorator": ("a = 1\n@cache\n@a\ndef f():\n    pass\n", 3),
+    "in a function": ("def f():\n    a = 1\n    for b in (1,):\n        pass\n\nf()\n", 3),
+    "a decorator in a function": ("a = 1\ndef f():\n    @a\n    def g(): pass\nf()\n", 3),
+    "a name that a star may bring": ("from json import *\na = 1\nb = loads\n", 3),
+    "an operator": ("a = 1\nb = a << 2\n", 2),
+    "a function among operands": ("a = 1\nb = len + a\n", 2),
+    "a dict by what differs": ("a = 1\nb = {\n    len(triton.__version__): 1}\n", 2),
+    "a dict of none": ("a = 1\nb = {**None}\n", 2),
+    "globals": ("a = 1\nglobals()['b'] = 2\n", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", LINES)
+def test_what_is_not_understood_is_told_at_its_line(what: str) -> None:
+    """The first thing that is told is that, and nothing else is sure from there on."""
+    body, line = LINES[what]
+    run, _ = reading(HEAD + body)
+    first = next(event for event in run.events if event.kind == "unaccounted")
+    assert (first.file, first.line - HEAD.count("\n"), first.must) == ("it.py", line, 0)
+    assert compared(body)[:2] == (0, 0)
