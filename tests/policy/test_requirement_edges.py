@@ -1,65 +1,23 @@
-"""What each requirement says at its edges: the verdict, what was found, what is needed, and what to type.
+"""What requirements say at their edges: the verdict, what was found, what is needed, and what to type.
 
-The facts are the field's, written here apart from the library's own tables: what engines hand aiter, and which release
-takes it (sglang#23562, sglang#28757, aiter#3226, aiter#5066), Triton's `get_ptxas` of 3.3.1 to 3.9.0, DeepGEMM's own
+torch, packages, switches, GPUs and DeepGEMM; what aiter's rows need is in `test_aiter_edges.py`. The facts are the
+field's, written here apart from the library's own tables: Triton's `get_ptxas` of 3.3.1 to 3.9.0, DeepGEMM's own
 `__init__.py` and wheels, NVIDIA's table of compute capabilities.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from packaging.version import Version
 
 from nsa_caps import Capabilities, Device, Package, Request, decide
-from nsa_caps.capabilities.aiter_history import AITER_RELEASES
-from nsa_caps.capabilities.cuda import Ptxas
+from nsa_caps.capabilities.cuda import CudaToolkit, DeepGemmFiles, Ptxas
 from nsa_caps.capabilities.devices import Hidden
-from nsa_caps.capabilities.engines import ENGINE_TABLE
-from nsa_caps.policy.requirements.handed import other_release
 from tests.hand import capabilities
 from tests.oracle import Machine
-
-if TYPE_CHECKING:
-    from nsa_caps import Reason
-
-UNDERSTOOD = "a source of which every statement is accounted for"
-MAIN = "install AMD's aiter from 2026-08-20 on (commit 04907edc), as ROCm images bring it"
-
-
-def amd(*archs: str, triton: str = "3.7.0", generation: str = "04907edc", **environ: str) -> Capabilities:
-    """Return a machine of AMD's, of one MI300X where no arch is named, whose SGLang asks for aiter."""
-    told = {"SGLANG_USE_AITER": "1", "VLLM_ROCM_USE_AITER": "1", **environ}
-    return capabilities(
-        Machine(platform="rocm", archs=archs or ("gfx942",), triton=triton, aiter=generation, environ=told)
-    )
-
-
-def with_source(caps: Capabilities, **facts: Any) -> Capabilities:
-    """Return a machine of whose aiter some facts are changed."""
-    assert caps.aiter_source is not None
-    return caps.replace(aiter_source=replace(caps.aiter_source, **facts))
-
-
-def nvidia(*archs: str, triton: str | None = "3.6.0", **fields: Any) -> Capabilities:
-    """Return a machine of NVIDIA's, of one H100 where no arch is named, with DeepGEMM."""
-    machine = Machine(platform="cuda", archs=archs or ("sm_90",), triton=triton, deep_gemm=True)
-    return capabilities(machine).replace(**fields)
-
-
-def told(caps: Capabilities, row: str, code: str, request: Request | None = None) -> Reason | None:
-    """Return the reason of a code against a row; None: it is not given."""
-    return next((each for each in decide(caps, request).verdict(row).reasons if each.code == code), None)
-
-
-def said(caps: Capabilities, row: str, code: str) -> tuple[str, str, str, str | None, str | None]:
-    """Return all that a reason says."""
-    found = told(caps, row, code)
-    assert found is not None
-    return found.verdict, found.observed, found.required, found.source, found.fix
-
+from tests.policy.edges import MAIN, amd, nvidia, said, told
 
 # --- torch, and the packages
 
@@ -431,262 +389,239 @@ def test_an_assembler_may_stand_in_for_a_newer_triton(
         assert decide(nvidia(arch, triton=triton, ptxas=(tool,))).verdict("portable").verdict == "met"
 
 
-# --- What engines hand aiter
+# --- DeepGEMM
 
 
-def engine_machine(engine: str, release: str | None, *archs: str, **facts: Any) -> Capabilities:
-    """Return a machine of AMD's with an engine, aiter asked for, of whose aiter some facts are changed."""
-    caps = with_source(amd(*archs), **facts)
-    switches = capabilities(Machine(platform="rocm", environ=caps.variables, engine=engine)).switches
-    return caps.replace(engine=engine, switches=switches, engines=(Package(engine, "found", release),))
+HOME = "/site/deep_gemm"
+TOOLKIT = "nvcc below CUDA_HOME, CUDA_PATH, on PATH or below /usr/local/cuda"
+SGL = 'pip install "sgl-deep-gemm>=0.1.5"'
+HAVE_KERNELS = "one of sm_90, sm_100, sm_103, sm_120"
 
 
-RAGGED, CLEAN = "fp8_mqa_logits", "fp8_mqa_logits(clean_logits)"
-ROPE, ALL_ROPE = "indexer_qk_rope_quant_and_cache", "indexer_qk_rope_quant_and_cache(compute_all_q_rope)"
-STORE, FLYDSL = "indexer_k_quant_and_cache(preshuffle)", "flydsl_fp8_mqa_logits"
-NO_FUSED = "SGLANG_DISABLE_AITER_FUSED_FP8_DSA_INDEXER"
+def with_deep_gemm(*archs: str, build: str | None = "13.0", **files: Any) -> Capabilities:
+    """Return a machine of NVIDIA's with a whole DeepGEMM for CUDA 13, of whose files some facts are changed."""
+    whole = DeepGemmFiles(location=HOME, kernels=("sm90", "sm100", "sm120"), cuda=13, lacks=())
+    package = Package("deep_gemm", "found", "0.1.5", "sgl-deep-gemm", HOME)
+    return nvidia(*archs, build=build, deep_gemm=package, deep_gemm_files=replace(whole, **files))
 
 
 @pytest.mark.parametrize(
-    ("engine", "release", "archs", "takes", "keyword", "fix"),
+    ("files", "code", "verdict", "observed", "required", "fix"),
     [
-        ("sglang", "0.5.14", ("gfx942",), (RAGGED,), None, None),
-        ("sglang", "0.5.15", ("gfx942",), (RAGGED,), CLEAN, ">= 0.1.15"),
-        ("sglang", "0.5.15rc1", ("gfx942",), (RAGGED,), CLEAN, ">= 0.1.15"),
-        ("sglang", "0.5.24", ("gfx942",), (RAGGED,), CLEAN, ">= 0.1.15"),
-        ("sglang", "0.5.15", ("gfx942",), (RAGGED, CLEAN), None, None),
-        ("sglang", "0.5.20", ("gfx950",), (CLEAN, ROPE), None, None),
-        ("sglang", "0.5.21", ("gfx950",), (CLEAN, ROPE), ALL_ROPE, None),
-        ("sglang", "0.5.21", ("gfx950",), (CLEAN, ROPE, ALL_ROPE), None, None),
-        ("sglang", "0.5.21", ("gfx950",), (CLEAN,), None, None),
-        ("sglang", "0.5.21", ("gfx942",), (CLEAN, ROPE), None, None),
-        ("vllm", "0.29.0", ("gfx942",), (RAGGED,), None, None),
-        ("vllm", "0.30.0", ("gfx942",), (RAGGED,), FLYDSL, ">= 0.1.18"),
-        ("vllm", "0.30.0", ("gfx950",), (RAGGED,), None, None),
-        ("vllm", "0.32.0", ("gfx950",), (RAGGED,), None, None),
-        ("vllm", "0.33.0", ("gfx950",), (RAGGED,), CLEAN, ">= 0.1.15"),
-        ("vllm", "0.33.0", ("gfx942",), (FLYDSL,), None, None),
-        ("vllm", "0.33.0", ("gfx942", "gfx950"), (FLYDSL,), CLEAN, ">= 0.1.15"),
-        ("generic", "1.0", ("gfx942",), (), None, None),
+        ({"kernels": None}, "deepgemm.unknown", "unknown", "its files", "files that can be read", None),
+        (
+            {"kernels": ()},
+            "deepgemm.no-paged-logits",
+            "unmet",
+            "no such kernel",
+            "an include/deep_gemm/impls/sm*_fp8_paged_mqa_logits.cuh",
+            SGL,
+        ),
+        (
+            {"kernels": ("sm100", "sm120")},
+            "deepgemm.arch",
+            "unmet",
+            "kernels for sm100, sm120, and sm_90",
+            "a kernel for sm90",
+            SGL,
+        ),
+        ({"cuda": None}, "deepgemm.unknown", "unknown", "DeepGEMM's CUDA", "the CUDA of both", None),
+        (
+            {"cuda": 12},
+            "deepgemm.cuda",
+            "unmet",
+            "DeepGEMM for CUDA 12, torch for CUDA 13.0",
+            "DeepGEMM for CUDA 13",
+            SGL,
+        ),
+        (
+            {"cuda": 14},
+            "deepgemm.cuda",
+            "unmet",
+            "DeepGEMM for CUDA 14, torch for CUDA 13.0",
+            "DeepGEMM for CUDA 13",
+            SGL,
+        ),
+        ({"lacks": None}, "deepgemm.unknown", "unknown", "what it imports", "an __init__.py that can be read", None),
+        (
+            {"lacks": ("tvm_ffi", "numpy")},
+            "deepgemm.lacks",
+            "unmet",
+            "it imports tvm_ffi, numpy, which is not installed",
+            "all of its imports",
+            "install what its metadata ask for: apache-tvm-ffi, numpy",
+        ),
+        (
+            {"lacks": ("numpy", "deep_gemm.utils")},
+            "deepgemm.lacks",
+            "unmet",
+            "it imports numpy, deep_gemm.utils, which is not installed",
+            "all of its imports",
+            SGL,
+        ),
     ],
 )
-def test_a_keyword_that_this_aiter_does_not_take(
-    engine: str, release: str, archs: tuple[str, ...], takes: tuple[str, ...], keyword: str | None, fix: str | None
+def test_what_a_deep_gemm_may_lack(
+    files: dict[str, Any], code: str, verdict: str, observed: str, required: str, fix: str | None
 ) -> None:
-    """From the engine's first release that hands it, on the archs where it does; the first aiter with it is the fix."""
-    caps = engine_machine(engine, release, *archs, takes=takes)
-    if keyword is None:
-        assert told(caps, "aiter-token", "engine.keyword") is None
-        return
-    title = {"sglang": "SGLang", "vllm": "vLLM"}[engine]
-    verdict, observed, required, _, change = said(caps, "aiter-token", "engine.keyword")
-    assert (verdict, observed) == ("unmet", f"{title} {release} hands it {keyword}")
-    if keyword == ALL_ROPE:
-        assert (required, change) == (f"an aiter that takes {keyword}, or {NO_FUSED}=1", f"export {NO_FUSED}=1")
-    else:
-        image = f"install AMD's aiter {fix}, as ROCm images bring it"
-        assert (required, change) == (f"an aiter that takes {keyword}", image)
+    """Each fact of its files is one reason; the index's wheel is the fix beside a torch for CUDA 13."""
+    caps = with_deep_gemm(**files)
+    assert said(caps, "deepgemm", code) == (verdict, observed, required, HOME, fix)
+    assert len(decide(caps).verdict("deepgemm").reasons) == 1
 
 
-def test_a_store_that_knows_no_preshuffle_is_a_keyword_too() -> None:
-    """SGLang hands `preshuffle` at page 1 too since 0.5.12, with aiter on; vLLM has a store of its own."""
-    for release, refused in (("0.5.11", False), ("0.5.12", True)):
-        found = told(engine_machine("sglang", release, store_preshuffle=False), "aiter-token", "engine.keyword")
-        assert (found is not None) == refused
-    found = told(engine_machine("sglang", "0.5.12", store_preshuffle=False), "aiter-token", "engine.keyword")
-    assert found is not None
-    assert (found.observed, found.source) == (f"SGLang 0.5.12 hands it {STORE}", "sglang#23562")
-    assert found.fix == "install AMD's aiter >= 0.1.13, as ROCm images bring it"
-    known = engine_machine("sglang", "0.5.12", store_preshuffle=True)
-    assert told(known, "aiter-token", "engine.keyword") is None
-    off = engine_machine("sglang", "0.5.12", store_preshuffle=False).replace(
-        switches=amd(SGLANG_USE_AITER="0").switches
-    )
-    assert told(off, "aiter-token", "engine.keyword") is None
-    vllm = engine_machine("vllm", "0.33.0", "gfx950", store_preshuffle=False)
-    assert told(vllm, "aiter-token", "engine.keyword") is None
+def test_a_whole_deep_gemm_is_met() -> None:
+    """For one CUDA with torch, of whichever minor release."""
+    for build in ("13.0", "13.2"):
+        assert decide(with_deep_gemm(build=build)).verdict("deepgemm").verdict == "met"
+    answer = ("unknown", "torch's CUDA", "the CUDA of both", HOME, None)
+    assert said(with_deep_gemm(build=None), "deepgemm", "deepgemm.unknown") == answer
 
 
-def test_what_is_switched_off_is_not_handed() -> None:
-    """SGLang's fused indexer by its own variable, or with aiter; vLLM's everything with aiter."""
-    fused = engine_machine("sglang", "0.5.23", "gfx950", takes=(CLEAN, ROPE))
-    assert told(fused, "aiter-token", "engine.keyword") is not None
-    for environ in ({NO_FUSED: "1"}, {"SGLANG_USE_AITER": "0"}):
-        switches = amd(**environ).switches
-        assert told(fused.replace(switches=switches), "aiter-token", "engine.keyword") is None
-    vllm = engine_machine("vllm", "0.33.0", "gfx950", takes=(RAGGED,))
-    off = capabilities(Machine(platform="rocm", engine="vllm", environ={"VLLM_ROCM_USE_AITER": "0"})).switches
-    assert told(vllm.replace(switches=off), "aiter-token", "engine.keyword") is None
+def test_files_that_no_snapshot_tells_of() -> None:
+    """Of an older release's snapshot: it is to be taken again, and nothing is said of what was not read."""
+    caps = with_deep_gemm().replace(deep_gemm_files=None)
+    fix = "take the snapshot again, with this release: older ones tell nothing of these files"
+    required = "its headers, its extension and its imports"
+    answer = ("unknown", "nothing was read of its files", required, HOME, fix)
+    assert said(caps, "deepgemm", "deepgemm.unknown") == answer
+    assert len(decide(caps).verdict("deepgemm").reasons) == 1
 
 
-def test_a_release_or_an_aiter_that_is_not_known_makes_it_unknown() -> None:
-    """An engine of no known release is taken for the newest read, which this one may be or not."""
-    found = told(engine_machine("sglang", None, takes=(RAGGED,)), "aiter-token", "engine.keyword")
-    assert found is not None
-    observed = f"SGLang's release is not known; SGLang 0.5.23 hands it {CLEAN}"
-    assert (found.verdict, found.observed) == ("unknown", observed)
-    found = told(engine_machine("vllm", None, "gfx950", takes=(RAGGED,)), "aiter-token", "engine.keyword")
-    assert found is not None
-    assert found.observed == f"vLLM's release is not known; vLLM 0.33.0 hands it {CLEAN}"
-    unread = told(engine_machine("sglang", "0.5.23", takes=None), "aiter-token", "engine.keyword")
-    assert unread is not None
-    assert (unread.verdict, unread.observed) == ("unknown", f"SGLang 0.5.23 hands it {CLEAN}")
+def test_of_a_deep_gemm_that_is_not_there_only_that_is_told() -> None:
+    """Whatever files are left of it."""
+    caps = with_deep_gemm(cuda=12, lacks=("numpy",)).replace(deep_gemm=Package("deep_gemm", "missing"))
+    assert [each.code for each in decide(caps).verdict("deepgemm").reasons] == ["package.missing"]
+    assert said(caps, "deepgemm", "package.missing") == ("unmet", "no package deep_gemm", "deep_gemm", None, SGL)
 
 
-def test_an_engine_that_is_not_installed_hands_nothing() -> None:
-    """Nor does another one that is, nor any where there is no aiter's source to hold it against."""
-    caps = engine_machine("sglang", "0.5.23", takes=(RAGGED,))
-    assert told(caps.replace(engines=()), "aiter-token", "engine.keyword") is None
-    assert told(caps.replace(engines=(Package("vllm", "found", "0.33.0"),)), "aiter-token", "engine.keyword") is None
-    assert told(caps.replace(aiter_source=None), "aiter-token", "engine.keyword") is None
+def test_the_index_has_a_deep_gemm_for_cuda_13_alone() -> None:
+    """For another CUDA it is built, or torch is changed too; without one the index's is as good as any."""
+    for build, by_index in (("13.0", True), ("13.1", True), (None, True), ("12.8", False), ("14.0", False)):
+        missing = with_deep_gemm(build=build).replace(deep_gemm=Package("deep_gemm", "missing"))
+        found = told(missing, "deepgemm", "package.missing")
+        assert found is not None
+        built = (
+            f"build DeepGEMM for CUDA {build} from github.com/deepseek-ai/DeepGEMM, or take a torch for CUDA 13"
+            f" (--index-url https://download.pytorch.org/whl/cu130) and then {SGL}: the index's wheels are for it"
+        )
+        assert found.fix == (SGL if by_index else built)
 
 
-def test_where_the_gpus_are_not_known_what_most_of_them_get_counts() -> None:
-    """VLLM hands `clean_logits` everywhere but on gfx942."""
-    caps = engine_machine("vllm", "0.33.0", "gfx950", takes=(RAGGED,))
-    assert told(caps.replace(devices=None), "aiter-token", "engine.keyword") is not None
-
-
-def test_every_engine_that_hands_aiter_anything_tells_releases_that_can_be_compared() -> None:
-    """What is handed since when, and which aiter takes it, are versions and names of the table of releases."""
-    for engine in ENGINE_TABLE.values():
-        if engine.hands:
-            assert [Version(release) for release in engine.releases] == sorted(map(Version, engine.releases))
-        for handed in engine.hands:
-            assert Version(handed.since) <= Version(engine.releases[-1])
-            assert handed.aiter is None or handed.aiter in AITER_RELEASES
-
-
-NEWER, SINCE_15 = "is newer than any that was read", "(aiter 0.1.15 has it)"
+def test_on_a_torch_for_other_gpus_its_cuda_is_no_second_reason() -> None:
+    """A torch for the CPU has no CUDA to compare."""
+    caps = with_deep_gemm(cuda=12, build=None).replace(platform="cpu")
+    assert not {each.code for each in decide(caps).verdict("deepgemm").reasons} & {"deepgemm.cuda", "deepgemm.unknown"}
 
 
 @pytest.mark.parametrize(
-    ("caps", "text"),
+    ("archs", "code", "verdict", "observed", "keep"),
     [
-        (engine_machine("sglang", "0.5.23"), None),
-        (engine_machine("sglang", "0.5.22"), None),
-        (engine_machine("sglang", "0.5.12"), None),
-        (engine_machine("sglang", "0.5.23", takes=(RAGGED,)), None),
-        (engine_machine("sglang", "0.5.24"), f"SGLang 0.5.24 {NEWER}: it was judged as 0.5.23"),
-        (engine_machine("vllm", "0.34.0"), f"vLLM 0.34.0 {NEWER}: it was judged as 0.33.0"),
-        (engine_machine("sglang", None), "SGLang's release is not known: it was judged as 0.5.23"),
-        (engine_machine("sglang", "main"), "SGLang's release is not known: it was judged as 0.5.23"),
-        (engine_machine("sglang", "0.5.23").replace(engines=()), None),
-        (engine_machine("sglang", None).replace(engines=(Package("vllm", "found", None),)), None),
-        (
-            engine_machine("sglang", None, takes=(RAGGED,)).replace(engines=()),
-            f"SGLang is not installed here: 0.5.23 hands aiter {CLEAN}, which this aiter lacks {SINCE_15}",
-        ),
-        (
-            engine_machine("sglang", None, takes=(RAGGED,), store_preshuffle=False).replace(engines=()),
-            f"SGLang is not installed here: 0.5.23 hands aiter {STORE} and {CLEAN}, which this aiter lacks {SINCE_15}",
-        ),
-        (
-            engine_machine("sglang", None, "gfx950", takes=(CLEAN, ROPE)).replace(engines=()),
-            f"SGLang is not installed here: 0.5.23 hands aiter {ALL_ROPE}, which this aiter lacks",
-        ),
-        (
-            engine_machine("sglang", "0.6.0", takes=(RAGGED,)),
-            f"SGLang 0.6.0 {NEWER}: 0.5.23 hands aiter {CLEAN}, which this aiter lacks {SINCE_15}",
-        ),
-        (
-            engine_machine("vllm", None, takes=(RAGGED,)).replace(engines=()),
-            f"vLLM is not installed here: 0.33.0 hands aiter {FLYDSL}, which this aiter lacks (aiter 0.1.18 has it)",
-        ),
-        (engine_machine("generic", "1.0"), None),
-        (engine_machine("sglang", "0.6.0").replace(aiter_source=None), None),
+        (("sm_80",), "device.arch", "unmet", "sm_80", None),
+        (("sm_90", "sm_80"), "device.arch", "unmet", "sm_80", "0"),
+        (("sm_121", "sm_107", "sm_110"), "device.arch", "unmet", "sm_121, sm_107, sm_110", None),
+        (("sm_99",), "device.arch-unproven", "unknown", "sm_99", None),
+        (("sm_99", "sm_90", "sm_98"), "device.arch-unproven", "unknown", "sm_99, sm_98", "1"),
+        (("sm_99", "sm_80", "sm_90"), "device.arch", "unmet", "sm_80", "2"),
     ],
 )
-def test_what_to_mind_of_an_engine_that_was_not_read(caps: Capabilities, text: str | None) -> None:
-    """Where none is installed, what this aiter lacks for the newest read; a release newer than that is always told."""
-    assert other_release(caps) == text
-
-
-# --- flydsl
-
-
-def with_flydsl(needs: str | None, package: Package, *archs: str) -> Capabilities:
-    """Return a machine whose `import aiter` runs the check of flydsl."""
-    return with_source(amd(*archs), imports_flydsl=True, flydsl_needs=needs).replace(flydsl=package)
-
-
-@pytest.mark.parametrize(
-    ("needs", "version", "verdict", "fix"),
-    [
-        (">=0.2.4", "0.2.4", None, None),
-        (">=0.2.4", "0.2.4+rocm7.0", None, None),
-        (">=0.2.4", "0.3.0", None, None),
-        (">=0.2.4", "0.2.3", "unmet", "flydsl==0.2.4"),
-        (">=0.2.4", "0.2.4.dev1", "unmet", "flydsl==0.2.4"),
-        (">=0.2.4", None, "unknown", "flydsl==0.2.4"),
-        (">=0.2.4", "main", "unknown", "flydsl==0.2.4"),
-        (">=main", "0.2.4", "unknown", None),
-        (">=0.1.8", "0.1.7", "unmet", "flydsl==0.2.2"),
-        (">=0.1.5.dev515", "0.1.4", "unmet", "flydsl==0.1.7"),
-        (">=0.1.3", "0.1.2", "unmet", "flydsl==0.1.4"),
-        (">=9", "0.2.4", "unmet", None),
-        ("===0.1.1.dev409", "0.1.1.dev409", None, None),
-        ("===0.1.1.dev409", "0.1.1.dev409+x", "unmet", "flydsl==0.1.1.dev409"),
-        ("===0.1.1.dev409", "0.2.0", "unmet", "flydsl==0.1.1.dev409"),
-        ("===0.1.1.dev409", None, "unknown", "flydsl==0.1.1.dev409"),
-        ("==0.1.1", "0.1.1+x", None, None),
-        ("==0.1.1", "0.1.2", "unmet", "flydsl==0.1.1"),
-        ("==0.1.1", "0.1.0", "unmet", "flydsl==0.1.1"),
-        ("none", "0.0.1", None, None),
-        ("none", None, None, None),
-        (None, "0.2.4", "unknown", None),
-    ],
-)
-def test_the_flydsl_that_an_aiter_takes(
-    needs: str | None, version: str | None, verdict: str | None, fix: str | None
+def test_the_gpus_that_deep_gemm_has_no_kernel_for(
+    archs: tuple[str, ...], code: str, verdict: str, observed: str, keep: str | None
 ) -> None:
-    """By the comparison that stands in its source; the fix is what its own `setup.py` pins beside it."""
-    caps = with_flydsl(needs, Package("flydsl", "found", version))
-    if verdict is None:
-        assert told(caps, "aiter-token", "aiter.flydsl") is None
-        return
-    required = UNDERSTOOD if needs is None else f"flydsl{needs}"
-    pip = None if fix is None else f"pip install {fix}"
-    answer = (verdict, f"flydsl {version or 'of unknown version'}", required, "aiter/ops/flydsl/__init__.py", pip)
-    assert said(caps, "aiter-token", "aiter.flydsl") == answer
+    """What is known to have none is told before what is not known."""
+    devices = tuple(Device(index, arch, f"read {arch}") for index, arch in enumerate(archs))
+    fix = None if keep is None else f"export CUDA_VISIBLE_DEVICES={keep}"
+    source = f"read {observed.partition(',')[0]}"
+    for files in (with_deep_gemm(*archs), with_deep_gemm(*archs, kernels=())):
+        assert said(files.replace(devices=devices), "deepgemm", code) == (verdict, observed, HAVE_KERNELS, source, fix)
 
 
-def test_the_check_of_flydsl_is_reached_on_some_archs_alone() -> None:
-    """Elsewhere aiter since 044f906a does as if flydsl were not there, so that it is not known to fail."""
-    old = Package("flydsl", "found", "0.1.0")
-    for archs, verdict in (
-        (("gfx942",), "unmet"),
-        (("gfx950", "gfx942"), "unmet"),
-        (("gfx1201",), "unmet"),
-        (("gfx1100",), "unknown"),
-        (("gfx942", "gfx1100"), "unknown"),
+def test_a_deep_gemm_without_some_of_the_kernels_here() -> None:
+    """sgl-deep-gemm has sm120 from 0.1.5 on; hiding those GPUs does as well."""
+    caps = with_deep_gemm("sm_90", "sm_120", "sm_103", kernels=("sm90",))
+    observed, required = "kernels for sm90, and sm_120, sm_103", "a kernel for sm100, sm120"
+    fix = f"{SGL} or export CUDA_VISIBLE_DEVICES=0"
+    assert said(caps, "deepgemm", "deepgemm.arch") == ("unmet", observed, required, HOME, fix)
+
+
+LOOKED = "deep_gemm's _find_cuda_home"
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "verdict", "observed", "source"),
+    [
+        (None, "unknown", "not looked for", None),
+        (CudaToolkit(home=None, source="neither CUDA_HOME nor nvcc"), "unmet", "neither CUDA_HOME nor nvcc", LOOKED),
+        (CudaToolkit(home="/cuda", source="CUDA_HOME"), "unmet", "/cuda (CUDA_HOME) without bin/nvcc", LOOKED),
+    ],
+)
+def test_a_cuda_toolkit_that_is_not_found(
+    toolkit: CudaToolkit | None, verdict: str, observed: str, source: str | None
+) -> None:
+    """DeepGEMM's import asserts one in four places; where nothing was looked at it may be there."""
+    fix = "install the CUDA toolkit, nvcc >= 12.3, and export CUDA_HOME to its folder" if toolkit else None
+    answer = (verdict, observed, TOOLKIT, source, fix)
+    assert said(with_deep_gemm().replace(cuda_toolkit=toolkit), "deepgemm", "deepgemm.toolkit") == answer
+
+
+@pytest.mark.parametrize(
+    ("archs", "own", "least"),
+    [
+        (("sm_90",), None, "12.3"),
+        (("sm_90",), "12.9", "12.9"),
+        (("sm_90",), "11.8", "12.3"),
+        (("sm_90",), "12.10", "12.10"),
+        (("sm_100",), None, "12.8"),
+        (("sm_100",), "12.3", "12.8"),
+        (("sm_90", "sm_103"), None, "12.9"),
+        (("sm_99",), None, "12.3"),
+    ],
+)
+def test_the_oldest_nvcc_that_compiles_deep_gemm(archs: tuple[str, ...], own: str | None, least: str) -> None:
+    """By its own word, 12.3 at least, and what knows every GPU here: the newest of these counts."""
+    caps = with_deep_gemm(*archs, nvcc=own)
+    major, minor = map(int, least.split("."))
+    for release, refused in ((f"{major}.{minor}", False), (f"{major}.{minor - 1}", True), (f"{major + 1}.0", False)):
+        toolkit = CudaToolkit(home="/cuda", source="CUDA_HOME", nvcc=True, release=release)
+        told_of = caps.replace(cuda_toolkit=toolkit)
+        if refused:
+            fix = f"install the CUDA toolkit, nvcc >= {least}, and export CUDA_HOME to its folder"
+            answer = ("unmet", f"nvcc of CUDA {release}", f"nvcc >= {least}", "/cuda (CUDA_HOME)", fix)
+            assert said(told_of, "deepgemm", "deepgemm.nvcc") == answer
+        else:
+            assert told(told_of, "deepgemm", "deepgemm.nvcc") is None
+
+
+def test_an_nvcc_that_is_not_there_or_tells_no_release_is_not_too_old() -> None:
+    """The one is told of as such, the other is taken."""
+    for toolkit in (
+        None,
+        CudaToolkit(home="/cuda", source="CUDA_HOME", nvcc=True),
+        CudaToolkit(home="/cuda", source="CUDA_HOME", nvcc=False, release="11.8"),
     ):
-        assert said(with_flydsl(">=0.2.4", old, *archs), "aiter-token", "aiter.flydsl")[0] == verdict
-    unknown = with_flydsl(">=0.2.4", old).replace(devices=None)
-    assert said(unknown, "aiter-token", "aiter.flydsl")[0] == "unknown"
+        assert told(with_deep_gemm().replace(cuda_toolkit=toolkit), "deepgemm", "deepgemm.nvcc") is None
 
 
-def test_flydsl_is_optional_to_the_import_of_aiter() -> None:
-    """Where it is missing aiter asks nothing of it, unless what it asks is not known; a broken one may do or not."""
-    missing, broken = Package("flydsl", "missing"), Package("flydsl", "broken", "0.2.4")
-    assert told(with_flydsl(">=0.2.4", missing), "aiter-token", "aiter.flydsl") is None
-    assert said(with_flydsl(None, missing), "aiter-token", "aiter.flydsl")[:3] == ("unknown", "missing", UNDERSTOOD)
-    assert said(with_flydsl(">=0.2.4", broken), "aiter-token", "aiter.flydsl")[:2] == ("unknown", "broken")
-    unread = with_flydsl(">=0.2.4", Package("flydsl", "found", "0.1.0"))
-    assert told(with_source(unread, imports_flydsl=False), "aiter-token", "aiter.flydsl") is None
-    assert told(unread.replace(aiter_source=None), "aiter-token", "aiter.flydsl") is None
-
-
-@pytest.mark.parametrize(("release", "verdict"), [("0.30.0", "unmet"), ("0.33.0", "unmet"), (None, "unknown")])
-def test_vllm_on_gfx942_needs_flydsl(release: str | None, verdict: str) -> None:
-    """It imports aiter's kernel of flydsl, which is there only where flydsl is, and new enough."""
-    caps = engine_machine("vllm", release, "gfx942")
-    required = f"flydsl, for the {FLYDSL} that vLLM {release or '0.33.0'} imports"
-    answer = (verdict, "no package flydsl", required, None, "pip install flydsl==0.2.4")
-    assert said(caps, "aiter-token", "package.missing") == answer
-    old = caps.replace(flydsl=Package("flydsl", "found", "0.2.3"))
-    assert said(old, "aiter-token", "aiter.flydsl")[:3] == (verdict, "flydsl 0.2.3", "flydsl>=0.2.4")
-    new = caps.replace(flydsl=Package("flydsl", "found", "0.2.4"))
-    assert not {"package.missing", "aiter.flydsl"} & {each.code for each in decide(new).verdict("aiter-token").reasons}
-    for other in (engine_machine("vllm", "0.33.0", "gfx950"), engine_machine("sglang", "0.5.23", "gfx942")):
-        assert told(other, "aiter-token", "package.missing") is None
+@pytest.mark.parametrize(
+    ("version", "distribution", "archs", "taken"),
+    [
+        ("0.1.5", "sgl-deep-gemm", ("sm_100",), True),
+        ("0.1.4", "sgl-deep-gemm", ("sm_100",), False),
+        ("0.2.0", "sgl-deep-gemm", ("sm_103", "sm_120"), True),
+        ("0.1.5", "sgl-deep-gemm", ("sm_100", "sm_90"), False),
+        ("0.1.5", "sgl-deep-gemm", (), False),
+        ("2.1.0", "deep-gemm", ("sm_100",), False),
+    ],
+)
+def test_the_heads_of_small_models(version: str, distribution: str, archs: tuple[str, ...], taken: bool) -> None:
+    """sgl-deep-gemm 0.1.5 checks for 8 and 16 too, off Hopper; DeepSeek's numbers its releases otherwise."""
+    caps = with_deep_gemm(*archs).replace(deep_gemm=Package("deep_gemm", "found", version, distribution))
+    if not archs:
+        caps = caps.replace(devices=())
+    for heads in (8, 16):
+        found = told(caps, "deepgemm", "request.shape-unproven", Request(heads=heads))
+        assert (found is None) == taken
+    found = told(caps, "deepgemm", "request.shape-unproven", Request(heads=24))
+    assert found is not None
+    required = "32 or 64 heads; 8 or 16 on sm_10x and sm_12x with sgl-deep-gemm >= 0.1.5"
+    assert (found.verdict, found.observed, found.required) == ("unknown", "24 heads", required)
