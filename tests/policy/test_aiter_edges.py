@@ -867,3 +867,10 @@ def test_where_the_plain_kernel_does_not_run_nothing_is_said_of_it() -> None:
         plain.replace(aiter_source=None),
     ):
         assert told(caps, "aiter-token", "aiter.body-unproven") is None
+        assert told(caps, "aiter-token", "aiter.no-fp8-type") is None
+
+
+def test_of_a_gpu_that_gluon_does_not_know_only_that_is_told() -> None:
+    """What it would assert of no arch is no second reason."""
+    caps = amd(generation="a6bb4993").replace(rocminfo_arch=None)
+    assert [each.code for each in decide(caps).verdict("aiter-token").reasons] == ["device.unknown"]

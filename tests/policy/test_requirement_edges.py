@@ -131,6 +131,16 @@ def test_a_triton_that_will_not_do(version: str | None, code: str, verdict: str,
     assert said(caps, "portable", code) == (verdict, observed, required, "/triton/__init__.py", fix)
 
 
+def test_a_triton_below_all_is_too_old_for_any_gpu() -> None:
+    """One that no record is of, too."""
+    assert said(nvidia("sm_99", triton="3.2.0"), "portable", "triton.too-old")[:3] == (
+        "unmet",
+        "3.2.0",
+        "Triton >= 3.3.0",
+    )
+    assert told(nvidia("sm_99", triton="3.3.0"), "portable", "triton.too-old") is None
+
+
 def test_the_lowest_triton_of_all_is_taken() -> None:
     """3.3.0 itself compiles, and what is missing is installed as torch asks for it."""
     assert decide(nvidia(triton="3.3.0")).verdict("portable").verdict == "met"
@@ -297,14 +307,17 @@ PLAIN, HYPHEN, BLACKWELL = TRITON_TOOLS
         ("3.3.1", "sm_100", HYPHEN),
         ("3.3.1", "sm_120", HYPHEN),
         ("3.4.0", "sm_100", PLAIN),
+        ("3.4", "sm_100", PLAIN),
         ("3.5.1", "sm_100", PLAIN),
         ("3.5.1", "sm_90", PLAIN),
         ("3.6.0", "sm_90", PLAIN),
         ("3.6.0", "sm_100", BLACKWELL),
+        ("3.6", "sm_100", BLACKWELL),
         ("3.6.0", "sm_120", BLACKWELL),
         ("3.8.0", "sm_90", PLAIN),
         ("3.9.0", "sm_89", PLAIN),
         ("3.9.0", "sm_90", BLACKWELL),
+        ("3.9", "sm_90", BLACKWELL),
         ("3.9.0", "sm_100", BLACKWELL),
         (None, "sm_90", PLAIN),
         (None, "sm_100", BLACKWELL),

@@ -79,7 +79,7 @@ def gluon_inactive(caps: Capabilities, _: Request) -> Reason | None:
 
 
 def _not_gluon(source: AiterSource, arch: str | None) -> Reason:
-    newer = (Change.aiter("0.1.16"),) if arch == "gfx1250" and arch not in (source.gluon_archs or ()) else ()
+    newer = (Change.aiter("0.1.16"),) if arch == "gfx1250" else ()
     return Reason(
         "aiter.arch-not-gluon",
         "unmet",
