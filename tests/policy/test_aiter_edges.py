@@ -1,7 +1,8 @@
 """What the requirements of aiter's rows say at their edges: verdict, what was found, what is needed, what to type.
 
 The facts are the field's, written here apart from the library's own tables: what engines hand aiter and which release
-takes it (sglang#23562, sglang#28757, aiter#3226, aiter#5066), and aiter's own sources, by commit.
+takes it (sglang#23562, sglang#28757, aiter#3226, aiter#5066), and aiter's own sources, by commit. What each
+function answers by itself is in `test_gates.py` and `test_handed.py`; here it is asked for as users see it.
 """
 
 from __future__ import annotations
@@ -96,18 +97,6 @@ def test_a_store_that_knows_no_preshuffle_is_a_keyword_too() -> None:
     assert told(vllm, "aiter-token", "engine.keyword") is None
 
 
-def test_what_is_switched_off_is_not_handed() -> None:
-    """SGLang's fused indexer by its own variable, or with aiter; vLLM's everything with aiter."""
-    fused = engine_machine("sglang", "0.5.23", "gfx950", takes=(CLEAN, ROPE))
-    assert told(fused, "aiter-token", "engine.keyword") is not None
-    for environ in ({NO_FUSED: "1"}, {"SGLANG_USE_AITER": "0"}):
-        switches = amd(**environ).switches
-        assert told(fused.replace(switches=switches), "aiter-token", "engine.keyword") is None
-    vllm = engine_machine("vllm", "0.33.0", "gfx950", takes=(RAGGED,))
-    off = capabilities(Machine(platform="rocm", engine="vllm", environ={"VLLM_ROCM_USE_AITER": "0"})).switches
-    assert told(vllm.replace(switches=off), "aiter-token", "engine.keyword") is None
-
-
 def test_a_release_or_an_aiter_that_is_not_known_makes_it_unknown() -> None:
     """An engine of no known release is taken for the newest read, which this one may be or not."""
     found = told(engine_machine("sglang", None, takes=(RAGGED,)), "aiter-token", "engine.keyword")
@@ -120,20 +109,6 @@ def test_a_release_or_an_aiter_that_is_not_known_makes_it_unknown() -> None:
     unread = told(engine_machine("sglang", "0.5.23", takes=None), "aiter-token", "engine.keyword")
     assert unread is not None
     assert (unread.verdict, unread.observed) == ("unknown", f"SGLang 0.5.23 hands it {CLEAN}")
-
-
-def test_an_engine_that_is_not_installed_hands_nothing() -> None:
-    """Nor does another one that is, nor any where there is no aiter's source to hold it against."""
-    caps = engine_machine("sglang", "0.5.23", takes=(RAGGED,))
-    assert told(caps.replace(engines=()), "aiter-token", "engine.keyword") is None
-    assert told(caps.replace(engines=(Package("vllm", "found", "0.33.0"),)), "aiter-token", "engine.keyword") is None
-    assert told(caps.replace(aiter_source=None), "aiter-token", "engine.keyword") is None
-
-
-def test_where_the_gpus_are_not_known_what_most_of_them_get_counts() -> None:
-    """VLLM hands `clean_logits` everywhere but on gfx942."""
-    caps = engine_machine("vllm", "0.33.0", "gfx950", takes=(RAGGED,))
-    assert told(caps.replace(devices=None), "aiter-token", "engine.keyword") is not None
 
 
 def test_every_engine_that_hands_aiter_anything_tells_releases_that_can_be_compared() -> None:
@@ -781,23 +756,6 @@ def test_a_bundle_that_cannot_be_read() -> None:
     caps = aot().replace(aot_bundle=AotBundle("/aot", None))
     answer = ("unknown", "a folder that cannot be read", TILED, "/aot", f"unset {AOT}")
     assert said(caps, "aiter-preshuffle", "aot.unknown") == answer
-
-
-@pytest.mark.parametrize(
-    ("row", "request_", "name"),
-    [
-        ("aiter-preshuffle", Request(), TILED),
-        ("aiter-preshuffle", Request(page_size=128), "paged_mqa_logits_preshuffle_64x256x128_B128PFW2"),
-        ("aiter-preshuffle", Request(heads=32), "paged_mqa_logits_preshuffle_32x256x128_B64PFW2"),
-        ("aiter-token", Request(), BASE),
-        ("aiter-token", Request(page_size=64), BASE),
-    ],
-)
-def test_the_kernel_that_the_loader_asks_for(row: str, request_: Request, name: str) -> None:
-    """That of the request's heads and pages; the row of tokens has pages of one."""
-    found = told(aot(), row, "aot.kernel-missing", request_)
-    assert found is not None
-    assert found.observed == f"{AOT}=1 and no {name}"
 
 
 # --- aiter: the plain kernel
