@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import re
+from itertools import product
 
 import pytest
 
+from nsa_caps.probes.aiter.run import Catcher
 from nsa_caps.probes.aiter.space import text_of
 from tests.probes.small_modules import HEAD, compared, reading
 
@@ -78,3 +81,15 @@ def test_what_is_not_understood_is_told_at_its_line(what: str) -> None:
     first = next(event for event in run.events if event.kind == "unaccounted")
     assert (first.file, first.line - HEAD.count("\n"), first.must) == ("it.py", line, 0)
     assert compared(body)[:2] == (0, 0)
+
+
+def test_a_handler_takes_the_errors_that_pythons_own_would() -> None:
+    """By their bases; an error of a package is an exception of no other kind."""
+    errors = {name: kind for name, kind in vars(builtins).items() if isinstance(kind, type)}
+    errors = {name: kind for name, kind in errors.items() if issubclass(kind, BaseException)}
+    for one, other in product(errors, errors):
+        assert Catcher((one,)).takes(other) is issubclass(errors[other], errors[one])
+    takes = [name for name in errors if Catcher((name,)).takes("CompilationError")]
+    assert sorted(takes) == ["BaseException", "Exception"]
+    assert Catcher(("KeyError", "CompilationError")).takes("CompilationError")
+    assert not Catcher(("KeyError", "CompilationError")).takes("ValueError")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,12 +44,14 @@ class Catcher:
     must: int = 0
 
     def takes(self, error: str) -> bool:
-        """Return whether a handler takes this error, which is no SystemExit unless it says so."""
-        if error in self.errors or "BaseException" in self.errors:
-            return True
-        if "ImportError" in self.errors and error == "ModuleNotFoundError":
-            return True
-        return "Exception" in self.errors and error not in ("SystemExit", "KeyboardInterrupt")
+        """Return whether a handler takes this error: Python's own by their bases, another as an `Exception`."""
+        kind = _ERRORS.get(error, Exception)
+        return error in self.errors or any(issubclass(kind, _ERRORS[name]) for name in self.errors if name in _ERRORS)
+
+
+_ERRORS = {
+    name: kind for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
+}
 
 
 class Run:
