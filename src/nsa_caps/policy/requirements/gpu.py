@@ -191,7 +191,9 @@ def ptxas_knows(caps: Capabilities, _: Request) -> Reason | None:
         tool, known = _taken(caps, arch), ARCHS.get(arch)
         if tool is None or known is None or known.ptxas is None:
             continue
-        unset = (Change("advice", f"unset {tool.variable}, which leaves Triton's own"),)
+        # No shell sets or unsets a name with a hyphen in it, as Triton 3.3 reads one.
+        way = "start the process with env -u" if "-" in tool.variable else "unset"
+        unset = (Change("advice", f"{way} {tool.variable}, which leaves Triton's own"),)
         named = f"{tool.variable}={tool.path}"
         release = base_version(tool.release)
         if release is None:
