@@ -1,9 +1,10 @@
 """Writes what is known of aiter's releases by digest: `python tools/aiter_releases.py CHECKOUT --python python3.13 …`.
 
 Each tag of a release, and each commit with which the gates changed, is read in full. Where all of it is understood, its
-facts are kept in `src/nsa_caps/probes/aiter/releases.json` with a digest of all that the reading asked for. The
-table is used by the interpreter that wrote it and those that `--python` names: they read too, and must come to the same
-facts. Run it for each release of this library.
+facts are kept in `src/nsa_caps/probes/aiter/releases.json` with a digest of all that the reading asked for, and those
+of each part of the reading in `parts.json`, with a digest of what that part asked for. The tables are used by the
+interpreter that wrote them and those that `--python` names: they read too, and must come to the same facts. Run it for
+each release of this library.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from nsa_caps import Host
 from nsa_caps.base.serial import to_plain
 from nsa_caps.capabilities.aiter_history import GENERATIONS
 from nsa_caps.probes.aiter.files import PackageFiles
-from nsa_caps.probes.aiter.reader import read_in_full
+from nsa_caps.probes.aiter.reader import PARTS, read_in_full
+from nsa_caps.probes.aiter.releases import PARTS as PART_TABLE
 from nsa_caps.probes.aiter.releases import TABLE, state_digest
 
 if TYPE_CHECKING:
@@ -39,23 +41,25 @@ def main() -> None:
     parser.add_argument("--python", action="append", default=[], help="another interpreter to read with")
     parser.add_argument("--print", action="store_true", help="only print the table of this interpreter")
     options = parser.parse_args()
-    table = read(options.checkout)
+    table, parts = read(options.checkout)
     if options.print:
-        json.dump(table, sys.stdout)
+        json.dump([table, parts], sys.stdout)
         return
     for python in options.python:
         told = subprocess.check_output([python, __file__, str(options.checkout), "--print"], text=True)
-        other = json.loads(told)
-        table = shared(table, other)
+        other, other_parts = json.loads(told)
+        table, parts = shared(table, other), shared_parts(parts, other_parts)
     Path(TABLE).write_text(written(table), encoding="utf-8")
+    Path(PART_TABLE).write_text(written(parts), encoding="utf-8")
 
 
-def read(checkout: Path) -> dict[str, Any]:
-    """Return the table of this interpreter: each release by its digest, with its facts."""
+def read(checkout: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the tables of this interpreter: each release by its digest, with its facts; the same of each part."""
     names = [*sorted(filter(_RELEASE.fullmatch, _git(checkout, "tag").decode().split())), *GENERATIONS]
     with tempfile.TemporaryDirectory() as folder:
         facts: dict[str, str] = {}
         modules: set[str] = set()
+        opened: set[str] = set()
         for name, files in _laid_out(checkout, names, Path(folder)):
             found = read_in_full(files, str(Path(folder, name, "aiter")))
             source = to_plain(found["aiter_source"])
@@ -63,19 +67,39 @@ def read(checkout: Path) -> dict[str, Any]:
             if source["unaccounted"] == [] and source["logits_module"] is not None and found["notes"] == ():
                 facts[name] = json.dumps({field: value for field, value in source.items() if value is not None})
                 modules |= files.asked()
-        asked = sorted(modules)
+                opened |= files.opened()
+        asked = {"modules": sorted(modules), "opened": sorted(opened)}
         digests = {name: state_digest(_files(Path(folder, name)), asked) for name in facts}
+        parts = {part: read_part(part, [Path(folder, name) for name in facts]) for part in PARTS}
     distinct = list(dict.fromkeys(facts.values()))
     known: dict[str, tuple[int, str]] = {}
     for name, each in facts.items():
         # Of several that differ in nothing that decides, the first.
         known.setdefault(digests[name], (distinct.index(each), name))
-    return {
+    table = {
         "pythons": [list(sys.version_info[:2])],
-        "modules": asked,
+        **asked,
         "releases": known,
         "facts": [json.loads(each) for each in distinct],
     }
+    return table, {"pythons": table["pythons"], "parts": parts}
+
+
+def read_part(part: str, sites: list[Path]) -> dict[str, Any]:
+    """Return what a part of the reading asks for, and its facts by the digest of that."""
+    modules: set[str] = set()
+    opened: set[str] = set()
+    facts: dict[Path, dict[str, Any]] = {}
+    for site in sites:
+        files = _files(site)
+        found, lines = PARTS[part](files)
+        # What a whole reading has no use for, as the calls of an aiter without tiles.
+        if not lines and not files.notes:
+            facts[site] = to_plain(found)
+            modules |= files.asked()
+            opened |= files.opened()
+    asked = {"modules": sorted(modules), "opened": sorted(opened)}
+    return {**asked, "known": {state_digest(_files(site), asked): found for site, found in facts.items()}}
 
 
 def shared(table: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -84,13 +108,30 @@ def shared(table: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SystemExit: they ask for other modules, or come to other facts of one release.
     """
-    if table["modules"] != other["modules"]:
+    if any(table[key] != other[key] for key in ("modules", "opened")):
         raise SystemExit(f"Python {other['pythons'][0]} asks for other modules: read more releases with both")
     both = {digest: at for digest, at in table["releases"].items() if digest in other["releases"]}
     for digest, (at, _) in both.items():
         if table["facts"][at] != other["facts"][other["releases"][digest][0]]:
             raise SystemExit(f"Python {other['pythons'][0]} comes to other facts of {digest}")
     return {**table, "pythons": [*table["pythons"], *other["pythons"]], "releases": both}
+
+
+def shared_parts(table: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return what two interpreters' tables of parts agree in.
+
+    Raises:
+        SystemExit: they ask for other modules, or come to other facts of one part.
+    """
+    parts = {}
+    for part, entry in table["parts"].items():
+        theirs = other["parts"][part]
+        known = {digest: facts for digest, facts in entry["known"].items() if digest in theirs["known"]}
+        same = all(entry[key] == theirs[key] for key in ("modules", "opened"))
+        if not same or any(theirs["known"][each] != known[each] for each in known):
+            raise SystemExit(f"Python {other['pythons'][0]} reads the part {part} otherwise")
+        parts[part] = {**entry, "known": known}
+    return {"pythons": [*table["pythons"], *other["pythons"]], "parts": parts}
 
 
 def written(table: dict[str, Any]) -> str:

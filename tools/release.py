@@ -28,6 +28,7 @@ IN_WHEEL = (
     "nsa_caps/schemas/capabilities.json",
     "nsa_caps/schemas/report.json",
     "nsa_caps/probes/aiter/releases.json",
+    "nsa_caps/probes/aiter/parts.json",
     "nsa_caps/engines/sglang/__init__.py",
     "licenses/LICENSE",
     "entry_points.txt",

@@ -15,8 +15,8 @@ import pytest
 from nsa_caps import Host, decide, probe
 from nsa_caps.base.serial import to_plain
 from nsa_caps.probes.aiter.files import PackageFiles
-from nsa_caps.probes.aiter.reader import read_in_full
-from nsa_caps.probes.aiter.releases import known_facts, release_table, state_digest
+from nsa_caps.probes.aiter.reader import PARTS, read_in_full
+from nsa_caps.probes.aiter.releases import known_facts, known_part, part_table, release_table, state_digest
 from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.testing import GENERATIONS, machine, write_aiter_tree
 
@@ -38,11 +38,11 @@ def table(tmp_path: Path) -> dict[str, Any]:
     files = files_of(tmp_path)
     facts = to_plain(read_in_full(files, "")["aiter_source"])
     del facts["as_in"]
-    asked = sorted(files.asked())
+    asked = {"modules": sorted(files.asked()), "opened": sorted(files.opened())}
     digest = state_digest(files_of(tmp_path), asked)
     return {
         "pythons": [list(sys.version_info[:2])],
-        "modules": asked,
+        **asked,
         "releases": {digest: [0, "v0.1.20"]},
         "facts": [facts],
     }
@@ -104,6 +104,60 @@ def test_files_that_are_not_read_change_nothing(tmp_path: Path, table: dict[str,
     assert known_facts(files_of(tmp_path), table) is not None
 
 
+@pytest.fixture
+def parts(tmp_path: Path) -> dict[str, Any]:
+    """Return a table of the parts of one source, which lies in the folder."""
+    write_aiter_tree(tmp_path, GENERATIONS["04907edc"])
+    entries = {}
+    for name, look in PARTS.items():
+        files = files_of(tmp_path)
+        facts, lines = look(files)
+        assert lines == []
+        entry = {"modules": sorted(files.asked()), "opened": sorted(files.opened())}
+        entries[name] = {**entry, "known": {state_digest(files_of(tmp_path), entry): to_plain(facts)}}
+    return {"pythons": [list(sys.version_info[:2])], "parts": entries}
+
+
+# What is changed below the package, and the parts that must then be read.
+READ = {
+    "utility/dtypes.py": {"fp8", "imports"},
+    "ops/cache.py": {"cache", "takes"},
+    "ops/triton/attention/pa_mqa_logits.py": {"imports", "logits"},
+    "ops/triton/gluon/pa_mqa_logits.py": {"kernels", "logits", "imports"},
+    "__init__.py": {"trim", "imports"},
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_of_a_changed_source_the_parts_that_ask_for_it_are_read(
+    tmp_path: Path, parts: dict[str, Any], name: str
+) -> None:
+    """What does not ask for the changed file is known, and the facts are those of a full reading."""
+    path = tmp_path / "aiter" / name
+    path.write_text(path.read_text(encoding="utf-8") + "\nraise OSError\n", encoding="utf-8")
+    files = files_of(tmp_path)
+    assert {part for part in PARTS if known_part(files, parts, part) is None} == READ[name]
+    found = read_in_full(files, "", lambda part: known_part(files, parts, part))
+    assert found == read_in_full(files_of(tmp_path), "")
+
+
+def test_what_stands_where_a_release_has_nothing_is_no_release(tmp_path: Path, parts: dict[str, Any]) -> None:
+    """An extension module in the place of a module that no release has is not the same as nothing."""
+    (tmp_path / f"aiter/jit/utils/triton{SUFFIX}").touch()
+    assert known_part(files_of(tmp_path), parts, "logits") is None
+    (tmp_path / f"aiter/jit/utils/triton{SUFFIX}").unlink()
+    assert known_part(files_of(tmp_path), parts, "logits") is not None
+
+
+def test_parts_are_known_to_the_pythons_of_the_table(tmp_path: Path, parts: dict[str, Any]) -> None:
+    """Another interpreter reads every part, and so does one that could not read a file."""
+    assert known_part(files_of(tmp_path), {**parts, "pythons": [[3, 9]]}, "gate") is None
+    path = tmp_path / "aiter/ops/triton/gluon/__init__.py"
+    path.unlink()
+    path.mkdir()
+    assert known_part(files_of(tmp_path), parts, "gate") is None
+
+
 def releases(checkout: Path) -> list[str]:
     """Return the tags of aiter's releases."""
     told = subprocess.check_output(["git", "-C", str(checkout), "tag", "--list", "v0.1.*"], text=True)
@@ -130,3 +184,27 @@ def test_every_release_is_known_as_it_is_read(tmp_path: Path, aiter_checkout: Pa
             assert told == {**full, "aiter_source": replace(by_digest, location=package)}
             assert by_digest.as_in in GENERATIONS or str(by_digest.as_in) <= tag
     assert known >= 50
+
+
+@pytest.mark.slow
+def test_a_release_with_a_change_is_known_as_it_is_read(tmp_path: Path, aiter_checkout: Path) -> None:
+    """Of releases with one file changed, the known parts and a full reading come to the same (`--aiter-checkout`)."""
+    known = 0
+    for tag in ("v0.1.13", "v0.1.16", "v0.1.20"):
+        archive = subprocess.check_output(["git", "-C", str(aiter_checkout), "archive", tag, "aiter"])
+        with tarfile.open(fileobj=BytesIO(archive)) as tar:
+            tar.extractall(tmp_path / tag, [each for each in tar if each.name.endswith(".py")], filter="data")
+        for path in sorted((tmp_path / tag / "aiter").rglob("*.py")):
+            relative = str(path.relative_to(tmp_path / tag / "aiter"))
+            if relative not in READ and not relative.startswith(("jit/utils", "ops/triton/utils")):
+                continue
+            text = path.read_bytes()
+            for change in (b"\n# a comment\n", b"\nraise OSError\n"):
+                path.write_bytes(text + change)
+                files = files_of(tmp_path / tag)
+                parts = {part: known_part(files, part_table(), part) for part in PARTS}
+                known += sum(facts is not None for facts in parts.values())
+                found = read_in_full(files, "", parts.get)
+                assert found == read_in_full(files_of(tmp_path / tag), ""), (tag, relative)
+            path.write_bytes(text)
+    assert known > 500

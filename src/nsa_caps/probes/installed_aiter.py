@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.probes.aiter.files import PackageFiles
-from nsa_caps.probes.aiter.releases import known_facts, release_table
+from nsa_caps.probes.aiter.releases import known_facts, known_part, part_table, release_table
 from nsa_caps.probes.packages import aiter_folder
 
 if TYPE_CHECKING:
@@ -28,4 +28,4 @@ def aiter_source(host: Host) -> Mapping[str, Any]:
         return {"aiter_source": replace(known, location=package), "notes": ()}
     from nsa_caps.probes.aiter.reader import read_in_full  # noqa: PLC0415 needed for no release, and 20 ms
 
-    return read_in_full(files, package)
+    return read_in_full(files, package, lambda part: known_part(files, part_table(), part))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.machinery
 import math
 import os
@@ -43,6 +44,7 @@ class PackageFiles:
         self._began: float | None = None
         self._listings: dict[str, frozenset[str]] = {}
         self._modules: dict[str, str | None] = {}
+        self._digests: dict[str, str] = {}
         self._raw: dict[str, bytes | None] = {}
         self._texts: dict[str, str | None] = {}
         self._segments: dict[str, list[Segment]] = {}
@@ -67,6 +69,10 @@ class PackageFiles:
     def asked(self) -> frozenset[str]:
         """Return the modules that were asked for, those that are not there too."""
         return frozenset(self._modules)
+
+    def opened(self) -> frozenset[str]:
+        """Return those of them whose bytes were asked for."""
+        return frozenset(name for name, path in self._modules.items() if path in self._raw)
 
     def is_package(self, dotted: str) -> bool:
         """Return whether a module may have others in it: a folder, with `__init__.py` or without."""
@@ -136,6 +142,18 @@ class PackageFiles:
                 self.notes.append(Note("aiter_source", path, error.why))
                 self._raw[name] = None
         return self._raw[name]
+
+    def place(self, dotted: str) -> str:
+        """Return what Python would load for a module, as one line: where it is, or what is in its way."""
+        return f"{dotted}={self.module(dotted)}:{self.shadowed.get(dotted, '')}\n"
+
+    def digest(self, dotted: str) -> str:
+        """Return a digest of the bytes of a module, as one line; of one without any, an empty line."""
+        if dotted not in self._digests:
+            path = self.module(dotted)
+            data = self.raw(path) if path else None
+            self._digests[dotted] = "\n" if data is None else f"{hashlib.sha256(data).hexdigest()}\n"
+        return self._digests[dotted]
 
     def text(self, name: str) -> str | None:
         """Return the text of a file; None where there is none, or none that Python would read."""

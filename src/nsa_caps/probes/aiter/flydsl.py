@@ -19,30 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import TypeGuard
 
-    from nsa_caps.probes.aiter.chain import Chain
-
 __all__ = ["LOGITS", "flydsl_facts", "flydsl_names"]
 
 LOGITS = "flydsl_fp8_mqa_logits"
 _NAMES = ("_MIN_FLYDSL_VERSION", "_REQUIRED_FLYDSL_VERSION")
 
 
-def flydsl_facts(files: Any, linked: Chain) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """Return whether `import aiter` runs that module, the versions of flydsl that it takes, and what speaks against it.
-
-    Args:
-        files: the package's files.
-        linked: what the import of the package and of the logits module runs.
-    """
-    facts: dict[str, Any] = {"imports_flydsl": FLYDSL in linked.certain}
+def flydsl_facts(files: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """Return the versions of flydsl that the module takes, and what speaks against it."""
     path = files.module(FLYDSL)
     if path is None and FLYDSL not in files.shadowed:
-        return {**facts, "flydsl_needs": "none"}, []
+        return {"flydsl_needs": "none"}, []
     try:
         needs, problem = _needs(files, path)
     except SourceError as error:
         needs, problem = None, str(error)
-    return {**facts, "flydsl_needs": needs}, [] if needs else [(path or FLYDSL, problem)]
+    return {"flydsl_needs": needs}, [] if needs else [(path or FLYDSL, problem)]
 
 
 def _needs(files: Any, path: str | None) -> tuple[str | None, str]:

@@ -12,26 +12,30 @@ from typing import TYPE_CHECKING, Any
 from nsa_caps.capabilities.aiter_digests import KERNELS, KernelBody
 from nsa_caps.capabilities.records import AiterSource, Note
 from nsa_caps.probes.aiter.calling import call_function
-from nsa_caps.probes.aiter.chain import Chain, chain
+from nsa_caps.probes.aiter.chain import chain
 from nsa_caps.probes.aiter.fitting import fit
 from nsa_caps.probes.aiter.flydsl import flydsl_facts
 from nsa_caps.probes.aiter.imports import fp8_facts, gate_facts, trim_facts
 from nsa_caps.probes.aiter.kernels import body_digest
 from nsa_caps.probes.aiter.known import KERNELS as KERNEL_NAMES
 from nsa_caps.probes.aiter.logits import ENTRY, LOGITS, outcome_of
-from nsa_caps.probes.aiter.modules import PACKAGE, Modules
+from nsa_caps.probes.aiter.modules import FLYDSL, PACKAGE, Modules
 from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
 from nsa_caps.probes.aiter.signatures import cache_facts, taken, takes_tiles
 from nsa_caps.probes.aiter.space import Space
 from nsa_caps.probes.aiter.values import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeAlias
 
     from nsa_caps.probes.aiter.files import PackageFiles
 
+    # What is not accounted for: file and text.
+    Lines: TypeAlias = list[tuple[str, str]]
+    Part: TypeAlias = Callable[[PackageFiles], tuple[dict[str, Any], Lines]]
 
-__all__ = ["read_in_full"]
+__all__ = ["PARTS", "read_in_full"]
 
 _CHIP = (f"{PACKAGE}.jit.utils.chip_info", f"{PACKAGE}.jit.utils.build_targets")
 _GLUON_KERNELS = f"{PACKAGE}.ops.triton.gluon.pa_mqa_logits"
@@ -48,47 +52,51 @@ _WHERE = {
 }
 # What the facts of types and archs are read from: its refusals are told with them.
 _EXECUTED = (f"{PACKAGE}.utility.dtypes", *_CHIP)
+# The modules that the part of the logits executes, beside its facts.
+_EXECUTED_TOO = "executed"
 # More lines than a reader would look at.
 _MOST_LINES = 12
 
 
-def read_in_full(files: PackageFiles, package: str) -> Mapping[str, Any]:
-    """Find what a source shows, whether it is known or not."""
-    source, lines = _read(files, package)
+def read_in_full(
+    files: PackageFiles, package: str, known: Callable[[str], dict[str, Any] | None] = lambda _: None
+) -> Mapping[str, Any]:
+    """Find what a source shows.
+
+    Args:
+        files: the package's files.
+        package: its folder.
+        known: returns the facts of a part by its name, None where it must be read.
+    """
+    source, lines = _read(files, package, known)
     notes = [*files.notes, *(Note("aiter_source", f"{package}/{file}", text) for file, text in lines)]
     return {"aiter_source": source, "notes": tuple(notes)}
 
 
-def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[str, str]]]:
+def _read(
+    files: PackageFiles, package: str, known: Callable[[str], dict[str, Any] | None]
+) -> tuple[AiterSource, Lines]:
     module = next((name for name in LOGITS if files.module(name)), None)
     if module is None or files.shadowed.keys() & LOGITS:
         return _without_logits(files, package)
     facts: dict[str, Any] = {"location": package}
-    lines: list[tuple[str, str]] = []
     facts["logits_module"] = files.module(module)
     facts["logits_preshuffle"] = takes_tiles(files, module, ENTRY)
-    linked = chain(files, module)
-    facts["package_imports_gluon"] = linked.gluon
-    parts = [gate_facts(files), trim_facts(files), fp8_facts(files), _archs(files)]
-    if facts["logits_preshuffle"] is not False:
-        parts.append(cache_facts(files))
-    for found, blamed in parts:
+    told: dict[str, Lines] = {}
+    executed: tuple[str, ...] = ()
+    # The logits first: a module that they execute has told what it refuses.
+    for name in ("logits", *(each for each in PARTS if each != "logits")):
+        if name in _OF_TILES and facts["logits_preshuffle"] is False:
+            continue
+        # Of a module that cannot be read there are no calls.
+        if name == "kernels" and "calls" not in facts:
+            continue
+        found = known(name)
+        if found is None:
+            found, told[name] = _imports(files, executed) if name == "imports" else PARTS[name](files)
+        executed = found.pop(_EXECUTED_TOO, executed)
         facts.update(found)
-        lines += _told(blamed)
-    facts["takes"] = taken(files)
-    found, told = flydsl_facts(files, linked)
-    facts.update(found)
-    lines += told
-    modules = Modules(files)
-    outcome = outcome_of(modules, files) if facts["logits_preshuffle"] is not False else None
-    facts["imports"], told = _imports(files, linked, {*_EXECUTED, *modules.frames})
-    lines += told
-    if outcome is not None:
-        fitted = fit(outcome)
-        facts.update(fitted.facts)
-        facts["calls"] = fitted.calls
-        lines += _told(fitted.unaccounted)
-        facts.update(_kernels(files, lines))
+    lines = [line for name in PARTS for line in told.get(name, ())]
     for dotted, fact in _WHERE.items():
         if files.module(dotted) is None and facts.get(fact) is None and facts["logits_preshuffle"]:
             lines.append((_file(dotted), "is not there"))
@@ -97,7 +105,7 @@ def _read(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[st
     return AiterSource(**facts, unaccounted=unaccounted), lines
 
 
-def _without_logits(files: PackageFiles, package: str) -> tuple[AiterSource, list[tuple[str, str]]]:
+def _without_logits(files: PackageFiles, package: str) -> tuple[AiterSource, Lines]:
     """Return what is known without the module of the logits: what is older than the kernel has none."""
     if _is_older_than_the_kernel(files):
         return AiterSource(location=package, logits_preshuffle=False), []
@@ -120,7 +128,7 @@ def _file(dotted: str) -> str:
     return f"{dotted.removeprefix(PACKAGE).lstrip('.').replace('.', '/')}.py"
 
 
-def _told(events: Iterable[Event]) -> list[tuple[str, str]]:
+def _told(events: Iterable[Event]) -> Lines:
     """Return where events are and what they are, as lines for a reader."""
     return [(event.file, f"line {event.line}: {event.detail}: not accounted for") for event in events]
 
@@ -144,12 +152,14 @@ def _archs(files: PackageFiles) -> tuple[dict[str, Any], tuple[Event, ...]]:
     return {"known_archs": tuple(name for name in found.values() if name != "native")}, ()
 
 
-def _imports(files: PackageFiles, linked: Chain, executed: Iterable[str]) -> tuple[bool | None, list[tuple[str, str]]]:
-    """Return whether every module that `import aiter` runs is there and none of them refuses; None: not known.
+def _imports(files: PackageFiles, executed: Iterable[str] = ()) -> tuple[dict[str, Any], Lines]:
+    """Return whether every module that `import aiter` runs is there and none refuses (None: not known), and two more.
 
-    A module that was executed has told what it refuses.
+    These are whether the gluon package and that of flydsl are among them. A module that was executed has told what it
+    refuses.
     """
-    told = set(map(files.module, executed))
+    linked = chain(files, next(name for name in LOGITS if files.module(name)))
+    told = set(map(files.module, (*_EXECUTED, *executed)))
     lines = [
         (path, f"line {line}: may refuse the import" if line else problem)
         for path, line, problem in linked.refusals
@@ -160,11 +170,27 @@ def _imports(files: PackageFiles, linked: Chain, executed: Iterable[str]) -> tup
             lines.append((_file(dotted), files.shadowed[dotted]))
         elif not files.excerpt(dotted):
             lines.append((_file(dotted), f"is not there, and {files.module(importer) or importer} imports it"))
-    return (None if lines else True), lines
+    return {
+        "package_imports_gluon": linked.gluon,
+        "imports_flydsl": FLYDSL in linked.certain,
+        "imports": None if lines else True,
+    }, lines
 
 
-def _kernels(files: PackageFiles, lines: list[tuple[str, str]]) -> dict[str, Any]:
+def _logits(files: PackageFiles) -> tuple[dict[str, Any], Lines]:
+    """Return what the logits module does with calls."""
+    modules = Modules(files)
+    outcome = outcome_of(modules, files)
+    if outcome is None:
+        return {}, []
+    fitted = fit(outcome)
+    facts = {**fitted.facts, "calls": fitted.calls, _EXECUTED_TOO: tuple(sorted(modules.frames))}
+    return facts, _told(fitted.unaccounted)
+
+
+def _kernels(files: PackageFiles) -> tuple[dict[str, Any], Lines]:
     """Return what is known of the kernels' bodies: by their digests, each compiled once."""
+    lines: Lines = []
     found: dict[str, KernelBody] = {}
     left_out: list[str] = []
     for name, kind in KERNEL_NAMES.items():
@@ -196,4 +222,28 @@ def _kernels(files: PackageFiles, lines: list[tuple[str, str]]) -> dict[str, Any
         facts["mfma"] = versions.pop() if len(versions) == 1 else None
         facts["mfma_3d"] = tuple(body.kernel for body in gluon if body.mfma_3d)
         facts["wide_offsets"] = tuple(body.kernel for body in gluon if body.wide)
-    return facts
+    return facts, lines
+
+
+def _by_events(look: Callable[[PackageFiles], tuple[dict[str, Any], tuple[Event, ...]]]) -> Part:
+    def part(files: PackageFiles) -> tuple[dict[str, Any], Lines]:
+        found, blamed = look(files)
+        return found, _told(blamed)
+
+    return part
+
+
+# Each asks only the files for what it tells of.
+PARTS: dict[str, Part] = {
+    "gate": _by_events(gate_facts),
+    "trim": _by_events(trim_facts),
+    "fp8": _by_events(fp8_facts),
+    "archs": _by_events(_archs),
+    "cache": _by_events(cache_facts),
+    "takes": lambda files: ({"takes": taken(files)}, []),
+    "flydsl": flydsl_facts,
+    "imports": _imports,
+    "logits": _logits,
+    "kernels": _kernels,
+}
+_OF_TILES = ("cache", "logits")
