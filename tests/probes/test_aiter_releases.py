@@ -120,7 +120,7 @@ def parts(tmp_path: Path) -> dict[str, Any]:
 
 # What is changed below the package, and the parts that must then be read.
 READ = {
-    "utility/dtypes.py": {"fp8", "imports"},
+    "utility/dtypes.py": {"trim", "fp8", "imports"},
     "ops/cache.py": {"cache", "takes"},
     "ops/triton/attention/pa_mqa_logits.py": {"imports", "logits"},
     "ops/triton/gluon/pa_mqa_logits.py": {"kernels", "logits", "imports"},
