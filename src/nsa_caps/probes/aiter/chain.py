@@ -24,17 +24,30 @@ if TYPE_CHECKING:
 __all__ = ["Chain", "chain"]
 
 GLUON = f"{PACKAGE}.ops.triton.gluon"
+# What an import names: in brackets, or up to the end of the statement.
+_IMPORT = (
+    r"(?:from\b[ \t]*(?P<base>[\w.]+)[ \t]*)?\bimport\b[ \t]*"
+    r"(?P<names>\([^)]{0,10000}\)|[^\n#;\\]*(?:\\\n[^\n#;\\]*)*)"
+)
+_COMMENT = re.compile(r"#[^\n]*")
 # What begins at the left edge and matters: imports, blocks that may hold more of them or a refusal, and calls.
 # Every pattern begins with the end of the line before, which is found fast.
 _LINE = re.compile(
-    r"\n(?=[A-Za-z_])(?:(from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?"
-    r"|(if|try|else|elif|except|finally|with|for|while|raise|assert|del|exec)\b"
-    r"|(?:[A-Za-z_]\w*[ \t]*(?::[^=\n]*)?=[ \t]*)?([A-Za-z_]\w*)\()"
+    rf"\n(?=[A-Za-z_])(?:{_IMPORT}"
+    r"|(?P<block>if|try|else|elif|except|finally|with|for|while|class|raise|assert|del|exec)\b"
+    r"|(?:[A-Za-z_]\w*[ \t]*(?::[^=\n]*)?=[ \t]*)?(?P<called>[A-Za-z_]\w*)\()"
 )
 _EDGE = re.compile(r"\n(?![ \t\r\n#)\]}]|else|elif|except|finally)")
 _REFUSES = re.compile(r"\b(?:raise|assert|exit|_exit|quit|abort)\b")
-_INNER_IMPORT = re.compile(r"\n([ \t]+)(?:from|import)[ \t]+([\w.]+)(?:[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*))?")
+# What a statement behind another of its line does that matters: nobody writes aiter so.
+_SECOND = re.compile(r";[^\n;]*\b(?:import|raise|assert|exit|_exit|quit|abort)\b")
+_FIRST = re.compile(r"[A-Za-z_][^#]*")
+# What may refuse in a class, whose methods do not run.
+_IN_CLASS = re.compile(r"\n([ \t]+)(?:if|for|while|with|try|class|raise|assert|[\w.]*(?:exit|quit|abort)\()")
+_INNER_IMPORT = re.compile(rf"\n(?P<edge>[ \t]+){_IMPORT}")
+_INDENTED = re.compile(r"\n([ \t]+)[^\s#]")
 _NAME = re.compile(r"\w+")
+_DOTTED = re.compile(r"[\w.]+")
 _MOST_MODULES = 600
 _LONGEST_LINE = 10_000
 _MOST_JUDGED = 200
@@ -93,11 +106,22 @@ def _follow(files: PackageFiles, found: Chain, root: str) -> None:
         if text is None:
             found.refusals.append((path, 0, "cannot be read"))
             continue
-        if _is_long(text):
-            # No aiter has had one; Python gives up at 200 brackets in one another, and nothing here would see it.
-            found.refusals.append((path, 0, f"a line of more than {_LONGEST_LINE} characters"))
+        odd = _odd_line(text)
+        if odd is not None:
+            found.refusals.append((path, *odd))
             continue
         todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, text)]
+
+
+def _odd_line(text: str) -> tuple[int, str] | None:
+    """Return a line that no aiter has had and no scan by lines would see through, and what it is."""
+    if _is_long(text):
+        # Python gives up at 200 brackets in one another.
+        return 0, f"a line of more than {_LONGEST_LINE} characters"
+    for match in _SECOND.finditer(text):
+        if _FIRST.fullmatch(text, text.rfind("\n", 0, match.start()) + 1, match.start()):
+            return text.count("\n", 0, match.start()) + 1, "a second statement of a line"
+    return None
 
 
 def _is_long(text: str) -> bool:
@@ -119,30 +143,41 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
         refusing: str | None = None
         if match.start() < end:
             continue
-        if match[1]:
-            yield from _imported(files, package, match[1], match[2], match[3], needed=True)
+        if match["names"] is not None:
+            yield from _imported(files, package, match, needed=True)
             continue
-        if match[4]:
+        if match["block"]:
             edge = _EDGE.search(data, match.end())
             end = edge.start() if edge else len(data)
             piece = data[match.start() : end]
-            if match[4] in ("try", "else") or name == PACKAGE:
+            if match["block"] in ("try", "else") or name == PACKAGE:
+                # Deeper in, a `try` of the branch may pass over a failure.
+                least = _least(piece) if name == PACKAGE and match["block"] != "try" else -1
                 for inner in _INNER_IMPORT.finditer(piece):
-                    kind = "from" if inner[3] else "import"
-                    # Deeper in, a `try` of the branch may pass over a failure.
-                    needed = name == PACKAGE and match[4] != "try" and len(inner[1].expandtabs()) == 4
-                    yield from _imported(files, package, kind, inner[2], inner[3], needed=needed)
-            refusing = piece if judged and _REFUSES.search(piece) else None
+                    yield from _imported(files, package, inner, needed=len(inner["edge"]) == least)
+            refusing = piece if judged and _may_refuse(piece, match["block"]) else None
         elif judged:
-            refusing = _refusing(data, match[5], functions)
+            refusing = _refusing(data, match["called"], functions)
         if refusing and left:
             left -= 1
             line = data[match.start() : data.find("\n", match.end())].strip()
-            number = data.count("\n", 1, match.start() + 1) + 1
+            # An end of a line stands in front of the first, too.
+            number = data.count("\n", 0, match.start() + 1)
             if left:
-                _judge(found, path, number, refusing, "" if match[4] else line)
+                _judge(found, path, number, refusing, "" if match["block"] else line)
             else:
                 found.refusals.append((path, number, f"more than {_MOST_JUDGED} statements that may refuse"))
+
+
+def _may_refuse(piece: str, block: str) -> bool:
+    if not _REFUSES.search(piece):
+        return False
+    return block != "class" or _least(piece) in map(len, _IN_CLASS.findall(piece))
+
+
+def _least(piece: str) -> int:
+    """Return how far the lines of a block are indented that are so least."""
+    return min(map(len, _INDENTED.findall(piece)), default=0)
 
 
 def _judge(found: Chain, path: str, line: int, piece: str, call: str) -> None:
@@ -171,12 +206,17 @@ def _refusing(data: str, name: str, functions: dict[str, str | None]) -> str | N
     return functions[name]
 
 
-def _imported(
-    files: PackageFiles, package: str, kind: str, dotted: str, names: str | None, *, needed: bool
-) -> Iterator[tuple[str, bool]]:
-    if kind == "import":
-        if dotted.partition(".")[0] == PACKAGE:
-            yield dotted, needed
+def _imported(files: PackageFiles, package: str, match: re.Match[str], *, needed: bool) -> Iterator[tuple[str, bool]]:
+    dotted, names = match["base"], match["names"]
+    if "#" in names:
+        # A comment in brackets may have a bracket of its own.
+        at = match.start("names")
+        names = _COMMENT.sub("", match.string[at : at + _LONGEST_LINE]).partition(")")[0]
+    if dotted is None:
+        for each in names.split(","):
+            whole = _DOTTED.findall(each)
+            if whole and whole[0].partition(".")[0] == PACKAGE:
+                yield whole[0], needed
         return
     level = len(dotted) - len(dotted.lstrip("."))
     if level:
@@ -188,13 +228,18 @@ def _imported(
         return
     yield dotted, needed
     if files.is_package(dotted):
-        for name in _NAME.findall(names or ""):
+        for name in _NAME.findall(names):
             inner = f"{dotted}.{name}"
             if files.module(inner) is not None or inner in files.shadowed:
                 yield inner, needed
 
 
 def _refuses(node: ast.AST) -> bool:
+    if isinstance(node, ast.ClassDef):
+        # Of what stands in it, its methods do not run.
+        return any(
+            _refuses(each) for each in node.body if not isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))
+        )
     for inner in ast.walk(node):
         if isinstance(inner, (ast.Raise, ast.Assert)):
             return True
