@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from nsa_caps.probes.aiter.expressions import evaluate, where
+from nsa_caps.probes.aiter.normal import children
 from nsa_caps.probes.aiter.space import Opaque, kept, text_of
 from nsa_caps.probes.aiter.values import Frame, Function, Kernel
 
@@ -68,5 +69,5 @@ def _local(node: ast.FunctionDef) -> frozenset[str]:
             continue
         elif isinstance(each, ast.ExceptHandler) and each.name:
             bound.add(each.name)
-        todo += ast.iter_child_nodes(each)
+        todo += children(each)
     return frozenset(bound - declared)

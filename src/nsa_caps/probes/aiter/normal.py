@@ -15,7 +15,7 @@ from nsa_caps.probes.aiter.noise import is_noise
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["digest", "normal", "text_digest", "walked"]
+__all__ = ["children", "digest", "normal", "text_digest", "walked"]
 
 _SKIPPED = frozenset({"ctx", "type_comment", "kind", "type_params", "returns", "annotation"})
 # Fields that hold texts, numbers, operators or aliases.
@@ -52,13 +52,20 @@ def walked(nodes: Iterable[ast.AST]) -> list[ast.AST]:
     """
     found = list(nodes)
     for node in found:
-        for name in _fields_with_nodes(node):
-            value = getattr(node, name)
-            if type(value) is list:
-                # The keys of a dict have None in the place of a `**`.
-                found += [each for each in value if each is not None]
-            elif isinstance(value, ast.AST):
-                found.append(value)
+        found += children(node)
+    return found
+
+
+def children(node: ast.AST) -> list[ast.AST]:
+    """Return what stands directly below a node, less what `walked` leaves out."""
+    found: list[ast.AST] = []
+    for name in _fields_with_nodes(node):
+        value = getattr(node, name)
+        if type(value) is list:
+            # The keys of a dict have None in the place of a `**`.
+            found += [each for each in value if each is not None]
+        elif isinstance(value, ast.AST):
+            found.append(value)
     return found
 
 
