@@ -34,6 +34,7 @@ PIECES = st.sampled_from(
         "@one\nclass D:\n    pass\n",
         "'''A text\nof two lines.'''\n",
         "def d():\n    '''A docstring.\n\n    Of three lines.'''\n    return 1\n",
+        "def i():\n    '''\ndef j():\n'''\n    return 1\n",
         "def e():\n    '''\nAt the edge.\n'''\n    return 1\n",
     ]
 )
@@ -48,6 +49,11 @@ def test_a_text_is_cut_into_its_statements_at_their_lines(text: str) -> None:
     assert [ast.dump(each, include_attributes=True) for segment in found for each in segment.body] == [
         ast.dump(each, include_attributes=True) for each in whole
     ]
+    if "'''" not in text:
+        defined = [
+            each.name for each in whole if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        ]
+        assert [segment.name for segment in found if segment.kind] == defined
     for segment in found:
         assert text.split("\n")[segment.line - 1 :][0] == segment.text.split("\n")[0]
         if segment.kind:
@@ -84,6 +90,9 @@ def test_what_is_no_function_has_no_parameters() -> None:
     assert segments("class C:\n    pass\n")[0].arguments is None
     with pytest.raises(SourceError):
         _ = segments("def f(: pass\n")[0].arguments
+    (quoted,) = segments("def f(a): '''(x):\n    more'''\n")
+    assert quoted.arguments is not None
+    assert [each.arg for each in quoted.arguments.args] == ["a"]
     one_line = segments("def f(a): return a\n")[0].arguments
     assert one_line is not None
     assert [each.arg for each in one_line.args] == ["a"]

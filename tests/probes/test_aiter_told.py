@@ -43,6 +43,15 @@ def test_how_a_value_was_made_is_told_without_the_names_of_locals(expression: st
         assert told.replace("'x'", "x").replace("-'+", "-+").replace("+'-", "+-") == expected
 
 
+def test_what_either_way_leaves_is_told_by_both() -> None:
+    """In one order, whichever way comes first."""
+    for one, other in ((1, 2), (2, 1)):
+        body = f"if hasattr(os, 'sep'):\n    a = {one}\nelse:\n    a = {other}\n"
+        _, frame = reading(HEAD + body)
+        assert frame is not None
+        assert text_of(frame.names["a"]) == "1|2"
+
+
 # What is not understood, at which line of the body.
 LINES = {
     "a loop": ("a = 1\nb = 2\nfor a in (1,):\n    pass\n", 3),

@@ -43,9 +43,6 @@ def call_function(run: Run, function: Function, positional: list[Any], named: di
 def _returned(returns: list[tuple[int, int, Any]]) -> Any:
     if not returns:
         return Opaque("raised")
-    if len(returns) == 1:
-        ((_, _, only),) = returns
-        return only
     seen = unsure = 0
     for mask, _, _ in returns:
         unsure |= seen & mask

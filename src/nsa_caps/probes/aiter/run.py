@@ -164,11 +164,11 @@ def _truth(value: Any) -> bool | None:
 def merged(parts: list[tuple[int, Any]], unknown: int) -> Any:
     """Return one value of what branches left, each on its machines; `unknown` are those where either may have run."""
     texts = sorted({text_of(value) for _, value in parts})
-    text = texts[0] if len(texts) == 1 else "|".join(texts)
+    text = "|".join(texts)
     if unknown:
-        first = parts[0][1]
+        first, *rest = (value for _, value in parts)
         same = all(
-            value is first or (type(value) is type(first) and text_of(value) == text_of(first)) for _, value in parts
+            value is first or (type(value) is type(first) and text_of(value) == text_of(first)) for value in rest
         )
         return first if same else Opaque(text)
     flat: list[tuple[int, Any]] = []

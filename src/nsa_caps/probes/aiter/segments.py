@@ -6,6 +6,7 @@ import ast
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 from nsa_caps.probes.aiter.normal import digest, text_digest, walked
@@ -57,7 +58,7 @@ class Segment:
         try:
             (node,) = parse(f"{self.text[: end.end()]} ..." if end else self.text).body
         except (SourceError, ValueError):
-            node = self.body[0]
+            node, *_ = self.body
         return node.args if isinstance(node, ast.FunctionDef) else None
 
     @cached_property
@@ -105,6 +106,7 @@ def segments(text: str) -> list[Segment]:
     found: list[Segment] = []
     starts: list[tuple[int, str, str]] = []
     decorated: int | None = None
+    before = "nothing"
     # The end of the line before stands in front, so that an offset is the one in the text.
     for match in _START.finditer(f"\n{text}"):
         if match[1]:
@@ -115,20 +117,19 @@ def segments(text: str) -> list[Segment]:
         start = match.start() if decorated is None else decorated
         decorated = None
         kind = (match[2] or "").rpartition(" ")[2]
-        if starts and not kind and not starts[-1][1]:
+        if not (kind or before):
             # Statements that define nothing stay together: one call parses them all.
             continue
+        before = kind
         starts.append((start, kind, match[3] or ""))
     if not starts:
         return [Segment("", "", 1, text)]
-    line, at = 1, 0
-    for index, (start, kind, name) in enumerate(starts):
-        begin = 0 if index == 0 else start
-        end = starts[index + 1][0] if index + 1 < len(starts) else len(text)
-        line += text.count("\n", at, begin)
-        at = begin
+    begins = [0, *(start for start, _, _ in starts[1:]), len(text)]
+    line = 1
+    for (_, kind, name), (begin, end) in zip(starts, pairwise(begins), strict=True):
         piece = text[begin:end]
         if kind and (piece.count('"""') % 2 or piece.count("'''") % 2):
             return [Segment("", "", 1, text)]
         found.append(Segment(name, kind, line, piece))
+        line += piece.count("\n")
     return found
