@@ -66,7 +66,8 @@ PARTS: Mapping[str, Part] = {
             "probes/test_aiter_fitting.py", "probes/test_aiter_limits.py", "probes/test_aiter_imports.py",
             "probes/test_aiter_source.py", "probes/test_aiter_flydsl.py",
             "probes/test_aiter_hostile.py", "probes/test_aiter_files.py", "probes/test_aiter_releases.py",
-            "probes/test_aiter_tensors.py", "probes/test_aiter_import_chain.py", "test_fuzz.py",
+            "probes/test_aiter_tensors.py", "probes/test_aiter_import_chain.py",
+            "probes/test_aiter_import_facts.py", "test_fuzz.py",
         ),
     ),
 }  # fmt: skip
