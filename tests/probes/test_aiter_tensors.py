@@ -214,3 +214,38 @@ def test_a_method_that_is_not_known_leaves_nothing_sure(expression: str) -> None
     run, _ = read(expression)
     assert [(event.kind, event.file, event.line) for event in run.events] == [("unaccounted", "it.py", 1)]
     assert run.must == 0
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("kv[0].size()", "kv[?].size()"),
+        ("len(kv[0])", "len(kv[?])"),
+        ("len(obj=kv)", "len(obj=kv)"),
+        ("'ab'.count(kv[0])", "'ab'.count(kv[?])"),
+        ("{1: 2}.values()", "{1:2}.values()"),
+        ("{1: 2}.get(kv[0])", "{1:2}.get(kv[?])"),
+        ("kv.size(dim=0)", "kv.size(dim=0)"),
+    ],
+)
+def test_what_is_asked_of_what_is_not_known_is_not_known(expression: str, text: str) -> None:
+    """It is called what it was made of, and nothing happens."""
+    run, found = read(expression)
+    assert (run.events, type(found), text_of(found)) == ([], Opaque, text)
+
+
+@pytest.mark.parametrize(
+    ("expression", "what"),
+    [
+        ("torch.cuda.size()", "a call of torch.cuda.size"),
+        ("kv[0].tolist()", "a call of kv[?].tolist"),
+        ("{1: 2}.pop(1)", "a call of .pop"),
+        ("'ab'.split(sep='b')", "a call of .split"),
+        ("page()", "a call of what is no function"),
+        (f"torch.{'a' * 90}()", f"a call of torch.{'a' * 74}"),
+    ],
+)
+def test_a_call_that_is_not_known_is_told(expression: str, what: str) -> None:
+    """By at most eighty characters of what is called."""
+    run, _ = read(expression)
+    assert {(event.kind, event.detail) for event in run.events} == {("unaccounted", what)}
