@@ -244,6 +244,7 @@ MODULES = {
     "a dict of none": "a = {**None}",
     "a shift": "a = 0 << -1",
     "a line of a log of what nothing binds": "print(a)",
+    "a line of a log in a class": "class g:\n    print(a)",
     "a function among operands": "def f(): pass\nif 0 + f:\n    a = 0\nelse:\n    a = 0",
 }
 

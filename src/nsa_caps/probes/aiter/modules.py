@@ -11,7 +11,6 @@ from nsa_caps.probes.aiter import known
 from nsa_caps.probes.aiter.definitions import define
 from nsa_caps.probes.aiter.machines import version_of
 from nsa_caps.probes.aiter.natives import since_triton
-from nsa_caps.probes.aiter.noise import is_noise
 from nsa_caps.probes.aiter.normal import text_digest, walked
 from nsa_caps.probes.aiter.space import Opaque
 from nsa_caps.probes.aiter.statements import execute
@@ -300,7 +299,8 @@ def _is_plain_class(segment: Segment) -> bool:
     if not isinstance(node, ast.ClassDef) or node.bases or node.keywords:
         return False
     return all(
-        is_noise(each)
+        isinstance(each, ast.Pass)
+        or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
         or (isinstance(each, ast.FunctionDef) and not each.decorator_list and not each.args.defaults)
         or (isinstance(each, ast.Assign) and isinstance(each.value, ast.Constant) and _are_names(each.targets))
         for each in node.body
