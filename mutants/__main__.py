@@ -84,7 +84,7 @@ def main() -> int:
     arguments.add_argument(
         "--aiter-checkout", metavar="DIR", help="aiter's history, which tests of the reader may read"
     )
-    arguments.add_argument("--commit", help="what the sources are called (git's name of what is checked out)")
+    arguments.add_argument("--commit", help="copy the sources as they lie here, and call them so (what is committed)")
     arguments.add_argument("--results", type=Path, help="write the figures as JSON, for `python -m mutants.report`")
     options = arguments.parse_args()
     unknown = sorted(set(options.parts) - set(PARTS))
@@ -154,13 +154,13 @@ def asked(names: list[str], options: argparse.Namespace) -> str:
 
 
 def copied(copy: Path, commit: str | None) -> str:
-    """Copy what is committed, or, where there is no history, all there is; return what it is called."""
-    if (ROOT / ".git").exists():
+    """Copy what is committed, or, given a name for them, the sources as they lie here; return what they are called."""
+    if commit is None:
         subprocess.run(["git", "clone", "-q", str(ROOT), str(copy)], check=True)
         head = ["git", "rev-parse", "--short", "HEAD"]
-        return commit or subprocess.run(head, cwd=copy, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(head, cwd=copy, check=True, capture_output=True, text=True).stdout.strip()
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "__pycache__"))
-    return commit or "?"
+    return commit
 
 
 def try_one(part: str, mutant: Mutant, end: float) -> tuple[str, Changed]:
