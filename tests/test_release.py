@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import nsa_caps
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from tests.tool import tool
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def release() -> ModuleType:
-    """Return `tools/release.py`, which is no part of the package."""
-    spec = importlib.util.spec_from_file_location("release", ROOT / "tools/release.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def release() -> Any:
+    """Return `tools/release.py`."""
+    return tool("release")
 
 
 def test_the_version_stands_in_one_place(release: Any) -> None:

@@ -4,12 +4,14 @@ Each tag of a release, and each commit with which the gates changed, is read in 
 facts are kept in `src/nsa_caps/probes/aiter/releases.json` with a digest of all that the reading asked for, and those
 of each part of the reading in `parts.json`, with a digest of what that part asked for. The tables are used by the
 interpreter that wrote them and those that `--python` names: they read too, and must come to the same facts. Run it for
-each release of this library.
+each release of this library, and whenever the reader's code changes: what it asks for may have changed with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
+import hashlib
 import io
 import json
 import re
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from nsa_caps import Host
 from nsa_caps.base.serial import to_plain
 from nsa_caps.capabilities.aiter_history import GENERATIONS
+from nsa_caps.probes import python_source
 from nsa_caps.probes.aiter.files import PackageFiles
 from nsa_caps.probes.aiter.reader import PARTS, read_in_full
 from nsa_caps.probes.aiter.releases import PARTS as PART_TABLE
@@ -82,7 +85,15 @@ def read(checkout: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "releases": known,
         "facts": [json.loads(each) for each in distinct],
     }
-    return table, {"pythons": table["pythons"], "parts": parts}
+    return table, {"reader": [reader_digest()], "pythons": table["pythons"], "parts": parts}
+
+
+def reader_digest() -> str:
+    """Return a digest of the reader's code, comments aside, as this Python parses it."""
+    whole = hashlib.sha256()
+    for path in (*sorted(Path(TABLE).parent.glob("*.py")), Path(python_source.__file__)):
+        whole.update(ast.dump(ast.parse(path.read_bytes())).encode())
+    return whole.hexdigest()
 
 
 def read_part(part: str, sites: list[Path]) -> dict[str, Any]:
@@ -131,7 +142,7 @@ def shared_parts(table: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]
         if not same or any(theirs["known"][each] != known[each] for each in known):
             raise SystemExit(f"Python {other['pythons'][0]} reads the part {part} otherwise")
         parts[part] = {**entry, "known": known}
-    return {"pythons": [*table["pythons"], *other["pythons"]], "parts": parts}
+    return {**table, "pythons": [*table["pythons"], *other["pythons"]], "parts": parts}
 
 
 def written(table: dict[str, Any]) -> str:
