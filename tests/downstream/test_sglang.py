@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from packaging.version import Version
 
 import nsa_caps
 from nsa_caps.engines import sglang
@@ -107,6 +108,12 @@ def test_every_real_module_follows_and_is_put_back(sglangs: list[Wheel], tmp_pat
 
         sglang.uninstall(modules)
         assert {name: dict(vars(modules[name])) for name in before} == before
+
+
+def test_deepseek_v4_asks_the_gate_after_0_5_15(sglangs: list[Wheel]) -> None:
+    """Up to then none of its modules has it, and an install of the other answer leaves it as it is."""
+    for wheel in sglangs:
+        assert bool(wheel.importers(GATE) & set(V4)) is (Version(wheel.version) > Version("0.5.15")), f"{wheel}"
 
 
 def test_a_plugin_is_run_in_time_and_its_failure_is_logged(

@@ -37,10 +37,10 @@ def modules(*, answer: bool) -> dict[str, ModuleType]:
     return {HOME: home}
 
 
-def token_layout(folder: Path) -> nsa_caps.IndexerLayout:
+def token_layout(folder: Path, **engines: str) -> nsa_caps.IndexerLayout:
     """Return pages of one token on a machine whose gluon is active: switched off by the name that SGLang ignores."""
     environ = {"SGLANG_USE_AITER": "1", "SGLANG_NSA_HIP_DISABLE_PRESHUFFLE": "1"}
-    host = machine(folder, archs=["gfx942"], aiter="861b4c93", triton="3.7.0", environ=environ)
+    host = machine(folder, archs=["gfx942"], aiter="861b4c93", triton="3.7.0", environ=environ, engines=engines)
     layout = sglang.indexer_layout(caps=nsa_caps.probe(host, engine="sglang"))
     assert layout.row == "aiter-token"
     return layout
@@ -69,6 +69,24 @@ def test_a_deepseek_v4_is_left_as_it_is(tmp_path: Path, model: IndexerModel | No
     with pytest.raises(sglang.InstallError, match="aiter#5591"):
         sglang.install(token_layout(tmp_path), model=model, modules=loaded)
     assert vars(loaded[HOME])[GATE] is own
+
+
+@pytest.mark.parametrize(
+    ("release", "refused"), [("0.5.12", False), ("0.5.15", False), ("0.5.16", True), ("0.5.17", True)]
+)
+@pytest.mark.parametrize("model", [None, IndexerModel("v4")])
+def test_a_deepseek_v4_that_does_not_ask_the_gate_bars_nothing(
+    tmp_path: Path, model: IndexerModel | None, release: str, *, refused: bool
+) -> None:
+    """Up to 0.5.15 its modules know nothing of the gate; 0.5.16 was not read."""
+    loaded = modules(answer=True)
+    layout = token_layout(tmp_path, sglang=release)
+    if refused:
+        with pytest.raises(sglang.InstallError, match="aiter#5591"):
+            sglang.install(layout, model=model, modules=loaded)
+    else:
+        sglang.install(layout, model=model, modules=loaded)
+    assert vars(loaded[HOME])[GATE]() is refused
 
 
 def test_another_model_takes_the_same_layout(tmp_path: Path) -> None:

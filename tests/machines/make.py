@@ -53,6 +53,12 @@ TOKEN_950 = AotKernel("paged_mqa_logits_64x256x128_B1PFW2", complete=True, arch=
 TILED_942 = AotKernel("paged_mqa_logits_preshuffle_64x256x128_B64PFW2", complete=True, arch="gfx942")
 
 
+_0_1_16, _MAIN = AITER_RELEASES["0.1.16"].source, AITER_RELEASES["main"].source
+# Releases and commits that are of no generation of their own, by what they take beside it.
+V0_1_16_POST6 = replace(_0_1_16, takes=(*(_0_1_16.takes or ()), "flydsl_fp8_mqa_logits"))
+WITH_5066 = replace(_MAIN, takes=(*(_MAIN.takes or ()), "indexer_qk_rope_quant_and_cache(compute_all_q_rope)"))
+
+
 class Entry(NamedTuple):
     """One machine of the corpus.
 
@@ -465,6 +471,18 @@ TABLE: tuple[Entry, ...] = (
     Entry(TILES, "mi355x-vllm-0.33-aiter-0.1.18-no-flydsl", "vLLM calls it on gfx942 alone",
         amd("gfx950", "3.7.0", AITER_RELEASES["0.1.18"].source, "0.1.18", engines={"vllm": "0.33.0"}), VLLM_ASKED,
         "vllm"),
+    Entry(TILES, "mi300x-vllm-0.33-aiter-0.1.18", "aiter 0.1.18 with the flydsl that it pins has it",
+        mi300x("3.7.0", AITER_RELEASES["0.1.18"].source, "0.1.18", engines={"vllm": "0.33.0"}, flydsl="0.2.4"),
+        VLLM_ASKED, "vllm"),
+    Entry(TILES, "mi300x-vllm-0.33-aiter-0.1.16.post6", "0.1.16.post6 has it too; 0.1.17 has not",
+        mi300x("3.7.0", V0_1_16_POST6, "0.1.16.post6", engines={"vllm": "0.33.0"}, flydsl="0.2.4"), VLLM_ASKED,
+        "vllm"),
+    Entry(PORTABLE, "mi355x-sglang-0.5.23-aiter-0.1.16", "0.5.23 hands it as 0.5.21 does",
+        amd("gfx950", "3.7.0", "861b4c93", "0.1.16", engines={"sglang": "0.5.23"}), ASKED),
+    Entry(TOKEN, "mi355x-sglang-0.5.23-aiter-0.1.16-not-asked-for", "without aiter SGLang fuses nothing",
+        amd("gfx950", "3.7.0", "861b4c93", "0.1.16", engines={"sglang": "0.5.23"})),
+    Entry(TILES, "mi355x-sglang-0.5.23-aiter-with-5066", "aiter#5066 takes it",
+        amd("gfx950", "3.7.0", WITH_5066, engines={"sglang": "0.5.23"}), ASKED),
     Entry(PORTABLE, "mi300x-aiter-0.1.16-flydsl-0.1.4", "import aiter runs aiter.ops.flydsl, which raises below 0.1.8",
         mi300x("3.7.0", "861b4c93", "0.1.16", flydsl="0.1.4"), ASKED),
     Entry(TILES, "mi300x-aiter-0.1.16-flydsl-0.2.0", "the flydsl that it pins", mi300x("3.7.0", "861b4c93", "0.1.16",
@@ -479,6 +497,16 @@ TABLE: tuple[Entry, ...] = (
         mi300x("3.6.0", None, engines={"vllm": "0.33.0"}), engine="vllm", kernels=False),
     Entry("reference.1", "mi355x-vllm-0.33-without-aiter-as-it-is", "it goes on with plain torch on gfx950 and gfx11",
         amd("gfx950", "3.6.0", None, engines={"vllm": "0.33.0"}), engine="vllm", kernels=False),
+    Entry("reference.1", "mi355x-vllm-0.33-asked-for-an-aiter-that-is-not-there", "nor does it raise where it is asked",
+        amd("gfx950", "3.6.0", None, engines={"vllm": "0.33.0"}), VLLM_ASKED, "vllm", kernels=False),
+    Entry("reference.1", "strix-halo-vllm-0.33-asked-for-aiter", "on gfx11 vLLM calls nothing of aiter's",
+        amd("gfx1151", "3.7.0", "861b4c93", "0.1.16", engines={"vllm": "0.33.0"}), VLLM_ASKED, "vllm", kernels=False),
+    Entry("none", "mi250x-vllm-0.33-without-aiter", "forward_hip raises on gfx90a",
+        amd("gfx90a", "3.6.0", None, engines={"vllm": "0.33.0"}), engine="vllm", kernels=False),
+    Entry("none", "r9700-vllm-0.33-without-aiter", "forward_hip raises on gfx1201",
+        amd("gfx1201", "3.6.0", None, engines={"vllm": "0.33.0"}), engine="vllm", kernels=False),
+    Entry("none", "gfx1250-vllm-0.33-without-aiter", "forward_hip raises on gfx1250",
+        amd("gfx1250", "3.7.0", None, engines={"vllm": "0.33.0"}), engine="vllm", kernels=False),
     # What ran on the machine before
     Entry(PORTABLE, "h200-deepgemm-known-wrong", "what was seen to be wrong here is not taken again",
         nvidia("sm_90"), kept={"deepgemm": "wrong"}),

@@ -127,6 +127,7 @@ def test_atom_asks_for_aiter_by_itself(tmp_path: Path) -> None:
         ("vllm", "gfx90a", None, None, ("portable", 64)),
         ("vllm", "gfx1201", None, None, ("portable", 64)),
         ("vllm", "gfx1151", None, ("reference", 1), ("portable", 64)),
+        ("vllm", "gfx1151", "04907edc", ("reference", 1), ("aiter-flat", 64)),
         ("vllm", "gfx950", None, ("reference", 1), ("portable", 64)),
         ("vllm", "gfx950", "04907edc", ("aiter-preshuffle", 64), ("aiter-preshuffle", 64)),
         ("atom", "gfx942", "04907edc", ("aiter-preshuffle", 64), ("aiter-preshuffle", 64)),
@@ -143,6 +144,20 @@ def test_what_an_engine_runs_on_amd(
     described: dict[str, Any] = {"archs": [arch], "aiter": source, "triton": "3.7.0", "environ": environ}
     assert runs(tmp_path / "a", engine, **described) == (as_it_is or (None, None))
     assert runs(tmp_path / "b", engine, kernels=True, **described) == (with_kernels or (None, None))
+
+
+@pytest.mark.parametrize(
+    ("arch", "source", "row"),
+    [
+        ("gfx950", None, "reference"), ("gfx950", "impostor", None),
+        ("gfx1151", None, "reference"), ("gfx1100", "impostor", "reference"), ("gfx942", None, None),
+    ],
+)  # fmt: skip
+def test_vllm_that_is_asked_for_an_aiter_that_it_cannot_take(
+    tmp_path: Path, arch: str, source: str | None, row: str | None
+) -> None:
+    """It goes on with plain torch where no aiter is found on gfx950, and on gfx11 always: executed, not read."""
+    assert runs(tmp_path, "vllm", archs=[arch], aiter=source, environ=AITER)[0] == row
 
 
 @pytest.mark.parametrize("engine", ["sglang", "vllm"])
@@ -171,6 +186,17 @@ def test_pooled_keys_have_pages_of_64(tmp_path: Path) -> None:
         assert runs(tmp_path / str(index), "sglang", asked=asked, **described)[0] == row, size
 
 
+def test_no_fix_leads_pooled_keys_to_pages_of_one_token(tmp_path: Path) -> None:
+    """SGLang's pool asserts against them: what is told is the size that it takes, and nothing of `aiter-token`'s."""
+    caps = nsa_caps.probe(machine(tmp_path, archs=["gfx942"], aiter="04907edc", triton="3.7.0", environ=AITER))
+    decision = decide_for_engine(caps, nsa_caps.Request(index_kpool=4, page_size=16))
+    (tiles,) = decision.verdict("aiter-preshuffle").reasons
+    assert (tiles.observed, tiles.required) == ("SGLang as it is, page size 16, index_kpool 4", "pages of 64")
+    for row in ("aiter-token", "portable"):
+        (reason,) = decision.verdict(row).reasons
+        assert (reason.code, reason.fix) == ("engine.row", None)
+
+
 def test_a_refusal_says_what_it_would_take(tmp_path: Path) -> None:
     """A row that the machine could run and the engine does not is refused by the table's own words."""
     caps = nsa_caps.probe(machine(tmp_path, archs=["gfx942"], engines={"vllm": "0.33.0"}))
@@ -181,7 +207,10 @@ def test_a_refusal_says_what_it_would_take(tmp_path: Path) -> None:
     assert "this library's kernels in it" in portable.required
     assert portable.fix == "put this library's kernels into vLLM: NSA_CAPS_INSTALL=1"
     (reference,) = decision.verdict("reference").reasons
-    assert "gfx950 or gfx11" in reference.required
+    assert reference.required == (
+        "pages of 1, gfx950, use_aiter off or no aiter, one token an index key;"
+        " or pages of 1, gfx11, one token an index key"
+    )
 
 
 def test_a_refusal_names_the_switch_that_it_would_take(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ class EngineRow(NamedTuple):
         pooled_sizes: the same where tokens share an index key; empty: such models cannot run it.
         archs: beginnings of the archs that the engine runs it on; empty: every arch that the row takes.
         switch: a switch and what it must hold for the engine to take this way; None: it takes it unasked.
+        without: a package without which the engine takes this way whatever the switch holds.
         since: the first release known to have this way; None: every release read.
     """
 
@@ -57,6 +58,7 @@ class EngineRow(NamedTuple):
     pooled_sizes: tuple[int, ...] = ()
     archs: tuple[str, ...] = ()
     switch: tuple[str, bool] | None = None
+    without: str | None = None
     since: str | None = None
 
 
@@ -69,7 +71,6 @@ class Handed(NamedTuple):
         aiter: the release, a key of `AITER_RELEASES`, that takes it; None: none that was read.
         source: where that is read.
         archs: only there; empty: on every arch.
-        not_archs: everywhere but there.
         switch: only where this switch is on.
         probed: only where aiter has this function: the engine looks for its name, and for nothing else.
         off_switch: not where this switch is on.
@@ -82,7 +83,6 @@ class Handed(NamedTuple):
     aiter: str | None
     source: str
     archs: tuple[str, ...] = ()
-    not_archs: tuple[str, ...] = ()
     switch: str | None = None
     probed: str | None = None
     off_switch: str | None = None
@@ -131,6 +131,9 @@ class Engine(NamedTuple):
 _GPUS = ("cuda", "rocm")
 # Only there does vLLM call aiter's kernel that reads tiles; of its first stage, which gfx12 gets, nothing is known.
 _VLLM_AITER_ARCHS = ("gfx942", "gfx950")
+# Where vLLM, asked for aiter, scores prompts by aiter's Triton kernel. On gfx942 that is flydsl's. On gfx90a and gfx11
+# it calls nothing of aiter's whatever it is asked for: `is_aiter_found_and_supported` wants CDNA 3, or RDNA 4.
+_VLLM_TRITON_ARCHS = ("gfx950", "gfx1200", "gfx1201", "gfx1250")
 
 _SGLANG = Engine(
     name="sglang",
@@ -203,7 +206,15 @@ _VLLM = Engine(
         EngineRow("deepgemm", ("cuda",), page_sizes=(64,)),
         EngineRow("portable", ("cuda",), kernels=True, page_sizes=(64,)),
         EngineRow("portable", ("rocm",), kernels=True, page_sizes=(64, 128, 256, 32, 16)),
-        EngineRow("reference", ("rocm",), page_sizes=(1,), archs=("gfx950", "gfx11"), switch=("use_aiter", False)),
+        EngineRow(
+            "reference",
+            ("rocm",),
+            page_sizes=(1,),
+            archs=("gfx950",),
+            switch=("use_aiter", False),
+            without="aiter",
+        ),
+        EngineRow("reference", ("rocm",), page_sizes=(1,), archs=("gfx11",)),
     ),
     own_cache=True,
     hands=(
@@ -221,7 +232,7 @@ _VLLM = Engine(
             "0.33.0",
             "0.1.15",
             "vLLM 0.33.0",
-            not_archs=("gfx942",),
+            archs=_VLLM_TRITON_ARCHS,
             switch="use_aiter",
         ),
     ),

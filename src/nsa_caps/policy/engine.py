@@ -51,9 +51,15 @@ def _runs(row: EngineRow, caps: Capabilities, kernels: bool, index_kpool: int) -
         return False
     if row.archs and not all(arch.startswith(row.archs) for arch in caps.archs or ()):
         return False
-    if row.switch is not None and caps.is_on(row.switch[0]) is not row.switch[1]:
+    if not _takes_it_by_switch(row, caps):
         return False
     return row.since is None or _since(caps.engine_release, row.since)
+
+
+def _takes_it_by_switch(row: EngineRow, caps: Capabilities) -> bool:
+    if row.switch is None or caps.is_on(row.switch[0]) is row.switch[1]:
+        return True
+    return any(package.name == row.without and package.state == "missing" for package in caps.packages)
 
 
 def _since(installed: str | None, first: str) -> bool:
@@ -92,9 +98,9 @@ def decide_for_engine(
     verdicts = decide(caps, replace(request, rows=None), rows).verdicts
     # A fix is looked for among these alone. What only the engine bars is none of them, or deciding again would take it.
     barred = {each.row for each in verdicts if each.verdict == "met"}
-    names = tuple(name for name in names if name not in barred) or tuple(
-        each.row for each in verdicts if each.verdict == "unmet"
-    )
+    unmet = tuple(each.row for each in verdicts if each.verdict == "unmet")
+    own = {row.row for row in ENGINE_TABLE[caps.engine].rows or () if request.index_kpool == 1 or row.pooled_sizes}
+    names = tuple(name for name in names if name not in barred) or tuple(name for name in unmet if name in own) or unmet
     return _nothing(decide(caps, replace(request, rows=names), rows), kernels=kernels)
 
 
@@ -159,23 +165,32 @@ def _not_run(name: str, caps: Capabilities, request: Request, *, kernels: bool) 
     engine = ENGINE_TABLE[caps.engine]
     title = " ".join(filter(None, (engine.title, caps.engine_release)))
     entries = [row for row in engine.rows or () if row.row == name and caps.platform in row.platforms]
-    with_kernels = not kernels and any(row.kernels for row in entries)
+    takes = [row for row in entries if request.index_kpool == 1 or row.pooled_sizes]
+    with_kernels = not kernels and any(row.kernels for row in takes)
     changes = (Change("advice", f"put this library's kernels into {engine.title}: NSA_CAPS_INSTALL=1"),)
     observed = f"{title}{'' if kernels else ' as it is'}"
     asked = (f"page size {request.page_size}" if request.page_size else "", f"index_kpool {request.index_kpool}")
     observed = ", ".join((observed, *(each for each in asked if each and each != "index_kpool 1")))
-    needed = " or ".join(map(_needs, entries))
+    needed = "; or ".join(_needs(entry, request) for entry in entries)
     return Reason("engine.row", "unmet", observed, needed, "the table of engines", changes if with_kernels else ())
 
 
-def _needs(row: EngineRow) -> str:
-    sizes = " or ".join(map(str, row.page_sizes))
+def _needs(row: EngineRow, request: Request) -> str:
+    pooled = request.index_kpool > 1 and row.pooled_sizes
+    sizes = " or ".join(map(str, row.pooled_sizes if pooled else row.page_sizes))
     parts = (
         "this library's kernels in it" if row.kernels else "",
         f"pages of {sizes}" if sizes else "",
         f"{' or '.join(row.archs)}" if row.archs else "",
-        f"{row.switch[0]} {'on' if row.switch[1] else 'off'}" if row.switch else "",
+        _switch_in_words(row),
         f"release {row.since}" if row.since else "",
         "" if row.pooled_sizes else "one token an index key",
     )
     return ", ".join(filter(None, parts))
+
+
+def _switch_in_words(row: EngineRow) -> str:
+    if row.switch is None:
+        return ""
+    state = f"{row.switch[0]} {'on' if row.switch[1] else 'off'}"
+    return f"{state} or no {row.without}" if row.without else state

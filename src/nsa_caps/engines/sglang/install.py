@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
+from packaging.version import Version
+
 from nsa_caps.engines.replacing import InstallError, Replacement, find, loaded_modules, replace_all, undo_all
 from nsa_caps.engines.sglang.decided import indexer_layout, rows
 from nsa_caps.engines.sglang.gate import HOMES, V4, Gates, original_gate, replace_gates, restore_gates
 from nsa_caps.engines.sglang.kernels import ACCESSORS, cache_kernels, indexer_kernels
 from nsa_caps.policy.engine import engine_rows
+from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["install", "uninstall"]
 
 _log = logging.getLogger("nsa_caps.engines.sglang")
+# Up to this release DeepSeek-V4 does not ask the gate; in 0.5.17 it does.
+_V4_ASKS_NOTHING = Version("0.5.15")
 
 
 class _Installation(NamedTuple):
@@ -129,6 +134,9 @@ def _check_v4(layout: IndexerLayout, gates: Gates, model: IndexerModel | None) -
     if model is not None and model.family != "v4":
         return
     decision = layout.decision
+    release = base_version(decision.caps.engine_release)
+    if release is not None and release <= _V4_ASKS_NOTHING:
+        return
     if gates.pages() or not gates.original() or decision.caps.platform != "rocm":
         return
     reasons = {reason.code: reason for reason in decision.verdict("aiter-flat").reasons}

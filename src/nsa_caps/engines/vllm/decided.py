@@ -61,9 +61,9 @@ def rows(caps: Capabilities, *, kernels: bool = False) -> tuple[str, ...]:
     """Return the rows that vLLM can run on a machine, best first.
 
     On ROCm its store writes tiles into every block above 1 and flat keys into blocks of 1, so that `aiter-flat` and
-    `portable` need this library's kernels in it. Without aiter it goes on on gfx950 and gfx11 alone, where it scores
-    with plain torch, which reads flat keys: `reference`, in blocks of 1 only, as larger ones hold tiles all the same
-    (vllm#52109 is of that kind). Elsewhere there is DeepGEMM.
+    `portable` need this library's kernels in it. Without aiter it goes on on gfx950 and gfx11 alone, and on gfx11 it
+    takes no aiter. There it scores with plain torch, which reads flat keys: `reference`, in blocks of 1 only, as larger
+    ones hold tiles all the same (vllm#52109 is of that kind). Elsewhere there is DeepGEMM.
 
     Args:
         caps: the machine, from `probe_machine`.

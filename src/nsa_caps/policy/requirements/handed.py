@@ -105,8 +105,6 @@ def _is_handed(handed: Handed, caps: Capabilities, release: str, has: list[str])
     archs = caps.archs or ()
     if handed.archs and not any(arch in handed.archs for arch in archs):
         return False
-    if handed.not_archs and archs and all(arch in handed.not_archs for arch in archs):
-        return False
     if handed.switch is not None and not caps.is_on(handed.switch):
         return False
     if handed.probed is not None and handed.probed not in has:
