@@ -32,7 +32,9 @@ KINDS: Mapping[str, tuple[str, ...]] = {
         "tests/agreement/test_compare_command.py", "tests/agreement/test_handshake.py", "tests/test_security.py",
         "tests/report/test_schemas.py",
     ),
-    "processes: signals, forks, threads, limits": ("tests/test_guest.py", "tests/layout"),
+    "processes: signals, forks, threads, limits": (
+        "tests/test_guest.py", "tests/probes/test_silent_mounts.py", "tests/layout",
+    ),
     "third parties' probes and rows": ("tests/probes/test_plugins.py",),
     "arguments of kernels": ("tests/kernels/test_checks.py", "tests/test_page_table.py"),
     "command lines": ("tests/cli/test_cli.py",),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import select
 import struct
 import subprocess
 import sys
@@ -191,29 +190,26 @@ def _take_all(device: int) -> None:
             pass
 
 
-def test_a_file_system_that_does_not_answer_is_waited_for_a_while(silent_mount: str) -> None:
-    """On the import path it is a note, and the call answers; Linux lets the process end when the mount is given up."""
+def test_a_mount_that_does_not_answer_keeps_no_process_from_ending(silent_mount: str) -> None:
+    """On the import path it is a note; the call answers, and the process ends, though the mount is still there."""
     code = f"""
-import sys, nsa_caps
-from nsa_caps.probes import probe as probing
-probing._OWN_TIMEOUT = 1.0
+import sys, time, nsa_caps
 sys.path.insert(0, {silent_mount!r})
+start = time.monotonic()
 caps = nsa_caps.probe()
-waited = [note.text for note in caps.notes if "no answer within" in note.text]
-print(caps.torch.state, caps.platform, len(waited) > 0, nsa_caps.decide(caps).chosen, flush=True)
+told = [note.source for note in caps.notes if {silent_mount!r} + ", which does not answer" in note.text]
+print(caps.torch.state, caps.platform, "torch" in told, nsa_caps.decide(caps).chosen, time.monotonic() - start < 12)
 """
     environ = {**uncounted(), "PYTHONPATH": str(SOURCES)}
     child = subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
     try:
-        ready, _, _ = select.select([child.stdout], [], [], 40)
-        assert ready, "no answer within 40 s"
-        assert child.stdout.readline() == "unknown unknown True None\n"
+        # That the output ends shows that no process is left that holds it.
+        out, _ = child.communicate(timeout=40)
     finally:
-        # Forced: what waits is told that the file system is gone.
+        # Forced: what waits, as that which looked, is told that the file system is gone.
         ctypes.CDLL(None).umount2(silent_mount.encode(), 1 | 2)
-        child.stdout.close()
-        assert child.wait(timeout=20) == 0
+        child.kill()
+    assert (out, child.returncode) == ("unknown unknown True None True\n", 0)
 
 
 @pytest.mark.parametrize("kibibytes", [64, 128, 256, 512])

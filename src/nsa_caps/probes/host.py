@@ -25,6 +25,7 @@ from nsa_caps.probes.regular_file import (
     status_of,
     unreadable,
 )
+from nsa_caps.probes.silent_mounts import mount_of, silent_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +45,7 @@ class Host:
         modules: modules already imported, by name (`sys.modules`); their attributes are read, nothing is imported.
         root: path of the file-system root, below which `/sys` and `/proc` are read.
         finders: the import finders beside Python's own that may bring a package from elsewhere than the search path.
+        silent: mounts that do not answer; nothing on them is touched.
     """
 
     environ: Mapping[str, str]
@@ -51,18 +53,21 @@ class Host:
     modules: Mapping[str, object]
     root: str = "/"
     finders: tuple[Finder, ...] = ()
+    silent: tuple[str, ...] = ()
 
     @classmethod
     def current(cls) -> Host:
         """Return the machine and process that this runs in."""
         # What is no text the import system passes over, too.
         entries: Sequence[object] = sys.path or ()
+        # A dot, not its name: the working folder may have been deleted.
+        search_path = tuple(entry or os.curdir for entry in entries if isinstance(entry, str))
         return cls(
             environ=MappingProxyType(dict(os.environ)),
-            # A dot, not its name: the working folder may have been deleted.
-            search_path=tuple(entry or os.curdir for entry in entries if isinstance(entry, str)),
+            search_path=search_path,
             modules=sys.modules,
             finders=other_finders(),
+            silent=silent_mounts("/", search_path),
         )
 
     @property
@@ -73,6 +78,17 @@ class Host:
     def system_path(self, *parts: str) -> str:
         """Return the path of a system file such as `sys`, `class`, `kfd` below this host's root."""
         return os.path.join(self.root, *parts)
+
+    def _touch(self, path: str) -> str:
+        """Return a path that may be looked at.
+
+        Raises:
+            UnreadableError: it leads to a mount that does not answer.
+        """
+        mount = mount_of(path, self.silent) if self.silent else None
+        if mount is not None:
+            raise UnreadableError(path, f"lies on the FUSE mount {mount}, which does not answer: nothing on it is read")
+        return path
 
     def read_text(self, path: str) -> str | None:
         """Return the text of a regular file, or None where there is no such file.
@@ -91,7 +107,7 @@ class Host:
             UnreadableError: the file is there, but is no regular file, is larger than 2 MiB or may not be read.
         """
         try:
-            return read_regular(path)
+            return read_regular(self._touch(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except UnreadableError:
@@ -110,6 +126,7 @@ class Host:
         Raises:
             UnreadableError: the folder is there but may not be read.
         """
+        self._touch(path)
         try:
             names = os.listdir(path)
             return tuple(sorted([name for name in names if name[:2] in beginnings] if beginnings else names))
@@ -129,7 +146,7 @@ class Host:
         found: dict[bytes, bytes] = {}
         overlap = max(map(len, markers)) + 16
         try:
-            with open_regular(path, LARGEST_SEARCHED) as stream:
+            with open_regular(self._touch(path), LARGEST_SEARCHED) as stream:
                 rest = b""
                 is_last = False
                 while len(found) < len(markers) and not is_last:
@@ -166,16 +183,16 @@ class Host:
 
     def exists(self, path: str) -> bool:
         """Return whether there is anything of this name, also a link that leads nowhere; nothing is opened."""
-        return status_of(path, os.lstat) is not None
+        return status_of(self._touch(path), os.lstat) is not None
 
     def is_file(self, path: str) -> bool:
         """Return whether there is a regular file of this name."""
-        status = status_of(path)
+        status = status_of(self._touch(path))
         return status is not None and stat.S_ISREG(status.st_mode)
 
     def is_folder(self, path: str) -> bool:
         """Return whether there is a folder of this name."""
-        status = status_of(path)
+        status = status_of(self._touch(path))
         return status is not None and stat.S_ISDIR(status.st_mode)
 
     def kept_from_others(self, path: str) -> None:
@@ -188,7 +205,7 @@ class Host:
         """
         if not hasattr(os, "geteuid"):  # Windows
             raise UnreadableError(path, "whose it is cannot be asked on this system, so it is not read")
-        path = os.path.realpath(path)
+        path = os.path.realpath(self._touch(path))
         trusted = (0, os.geteuid())
         first = True
         while True:
@@ -207,7 +224,7 @@ class Host:
     def stamp(self, path: str) -> str | None:
         """Return a file's size and time of change, which tell cheaply that it may be another; None: no such file."""
         try:
-            status = os.stat(path)
+            status = os.stat(self._touch(path))
         except (OSError, ValueError):
             return None
         # Layers of an image keep whole seconds.
@@ -218,7 +235,7 @@ class Host:
         folder, name = os.path.split(path)
         tag = sys.implementation.cache_tag
         compiled = f"{folder}/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
-        source = status_of(path)
+        source = status_of(self._touch(path))
         try:
             with open_regular(compiled, LARGEST_SEARCHED) as stream:
                 head = stream.read(16)
@@ -233,7 +250,7 @@ class Host:
 
     def changed_at(self, path: str) -> float | None:
         """Return when a file was last changed, in seconds since 1970: its contents, name or owner; None: not known."""
-        status = status_of(path)
+        status = status_of(self._touch(path))
         return None if status is None else status.st_ctime
 
     def stands_in(self, module: str) -> str | None:
