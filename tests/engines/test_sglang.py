@@ -100,7 +100,7 @@ def test_a_page_size_that_nothing_takes_is_refused(tmp_path: Path) -> None:
 
 def test_pooled_keys_make_the_page_longer(tmp_path: Path) -> None:
     """With four tokens an index key a page of 64 keys holds 256 tokens; SGLang's pools of them take no other."""
-    caps = mi300x(tmp_path)
+    caps = mi300x(tmp_path, aiter="861b4c93", triton="3.7.0", engines={"sglang": "0.5.22"})
     assert sglang.page_size(index_kpool=4, caps=caps) == 256
     assert sglang.indexer_layout(256, 4, caps=caps).page_size == 64
     assert sglang.page_size(256, 4, caps=caps) == 256
@@ -111,6 +111,19 @@ def test_pooled_keys_make_the_page_longer(tmp_path: Path) -> None:
             sglang.page_size(size, 4, caps=caps)
     with pytest.raises(nsa_caps.RequestError, match="index_kpool is 0"):
         sglang.page_size(64, 0, caps=caps)
+
+
+def test_pooled_keys_of_0_5_21_have_pages_of_64_tokens(tmp_path: Path) -> None:
+    """Its `dsa_backend` asserts them, and its arguments ask for them; that changed with 0.5.22."""
+    caps = mi300x(tmp_path, aiter="861b4c93", triton="3.7.0", engines={"sglang": "0.5.21"})
+    assert sglang.page_size(index_kpool=4, caps=caps) == 64
+    assert sglang.page_size(64, 4, caps=caps) == 64
+    assert sglang.page_size(caps=caps) == 64
+    for size in (1, 128, 256):
+        with pytest.raises(
+            nsa_caps.RequestError, match=f"page_size is {size}, needs 64: with pooled keys SGLang before"
+        ):
+            sglang.page_size(size, 4, caps=caps)
 
 
 def test_pooled_keys_do_not_fall_back_to_pages_of_one_token(tmp_path: Path) -> None:

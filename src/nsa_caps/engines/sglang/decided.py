@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from packaging.version import Version
+
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.own_path import own_path
 from nsa_caps.engines.deciding import layout_for
 from nsa_caps.layout.layout import NoUsableLayoutError
 from nsa_caps.policy.request import Request, RequestError
+from nsa_caps.policy.versions import base_version
 
 if TYPE_CHECKING:
     from nsa_caps.capabilities.records import Capabilities
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["ROWS", "aiter_can_use_preshuffle_paged_mqa", "indexer_layout", "page_size", "rows"]
 
 _TABLE = ENGINE_TABLE["sglang"].rows or ()
+# Since then a page of pooled keys is one of 64 keys; in 0.5.21 it is one of 64 tokens, which `dsa_backend` asserts.
+_PAGES_OF_POOLED_KEYS = Version("0.5.22")
 
 ROWS = tuple(row.row for row in _TABLE if not row.kernels and row.switch is None)
 """The rows that SGLang can run as it is.
@@ -93,13 +98,20 @@ def page_size(user_page_size: int | None = None, index_kpool: int = 1, *, caps: 
         caps: as in `indexer_layout`.
 
     Returns:
-        Tokens a page: what SGLang calls `page_size`, `index_kpool` times the index keys of a page. On a vendor's GPUs
-        on which SGLang has a path of its own (`nsa_caps.capabilities.own_path`) the page of that path.
+        Tokens a page: what SGLang calls `page_size`, `index_kpool` times the index keys of a page; in releases before
+        0.5.22, whatever `index_kpool` is, 64. On a vendor's GPUs on which SGLang has a path of its own
+        (`nsa_caps.capabilities.own_path`) the page of that path.
 
     Raises:
         NoUsableLayoutError: as `indexer_layout` raises it, before a cache is allocated.
         RequestError: the page size is no multiple of `index_kpool`, or with pooled keys not 64 of them.
     """
+    in_tokens = _layout_in_tokens(index_kpool, caps)
+    if in_tokens is not None:
+        if user_page_size not in (None, in_tokens.page_size):
+            needed = f"{in_tokens.page_size}: with pooled keys SGLang before {_PAGES_OF_POOLED_KEYS} takes no other"
+            raise RequestError(f"page_size is {user_page_size}, needs {needed}")
+        return in_tokens.page_size
     try:
         return indexer_layout(user_page_size, index_kpool, caps=caps).model_page_size
     except NoUsableLayoutError as error:
@@ -111,3 +123,15 @@ def page_size(user_page_size: int | None = None, index_kpool: int = 1, *, caps: 
         if own is None:
             raise
         return own.page_size * index_kpool if user_page_size is None else user_page_size
+
+
+def _layout_in_tokens(index_kpool: int, caps: Capabilities | None) -> IndexerLayout | None:
+    """Return the layout of pooled keys where SGLang counts a page in tokens all the same; None: it does not."""
+    if index_kpool <= 1:
+        return None
+    try:
+        layout = indexer_layout(index_kpool=index_kpool, caps=caps)
+    except NoUsableLayoutError:
+        return None
+    release = base_version(layout.decision.caps.engine_release)
+    return layout if release is not None and release < _PAGES_OF_POOLED_KEYS else None
