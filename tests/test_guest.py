@@ -159,6 +159,19 @@ print(time.monotonic() - start < 10, caps.devices, caps.torch.version, *notes)
     assert out == "True None 2.9.1 NVML 0"
 
 
+def test_what_an_engine_puts_in_the_place_of_open_is_not_called(run: Run) -> None:
+    """Files are read by the system's own calls: an `open` that is the engine's may refuse, count or wait."""
+    out = run("""
+import builtins
+want = probe()
+def refuse(*_, **__):
+    raise RuntimeError("open is not yours")
+builtins.open = refuse
+print(probe() == want, get_indexer_layout().row)
+""")
+    assert out == "True reference 0"
+
+
 @pytest.fixture
 def silent_mount(tmp_path: Path) -> Iterator[str]:
     """Return a folder that is mounted, whose file system answers the mount and nothing else; given up at the end."""

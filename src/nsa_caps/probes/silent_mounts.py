@@ -12,6 +12,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from nsa_caps.probes.regular_file import read_regular
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -36,9 +38,8 @@ def silent_mounts(root: str, search_path: Iterable[str]) -> tuple[str, ...]:
     That which Python or this library runs from answers. Where there is no such mount, one file is read.
     """
     try:
-        with open(os.path.join(root, "proc", "self", "mountinfo"), "rb") as stream:
-            found = _FUSE.findall(stream.read())
-    except OSError:
+        found = _FUSE.findall(read_regular(os.path.join(root, "proc", "self", "mountinfo")))
+    except (OSError, ValueError):
         return ()
     # Blanks are written as octal numbers.
     mounts = {os.fsdecode(re.sub(rb"\\(\d{3})", lambda code: bytes([int(code[1], 8)]), place)) for place in found}
