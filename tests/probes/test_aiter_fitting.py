@@ -365,3 +365,11 @@ def test_what_is_blamed_is_what_is_not_understood_first() -> None:
     assert lines("launch", "raise") == [3, 2]
     assert lines("launch") == [1, 6]
     assert lines() == []
+
+
+def test_what_gfx1250_loads_is_not_told_by_the_bundle_of_another_arch() -> None:
+    """Of tiles one machine alone has a bundle, and is no gfx1250."""
+    machine = Machine("3.5.0", "gfx942", 64, True, 64, "1")
+    fates = {each: RAISES if each.tiles else one for each, one in fates_of(KNOWN).items()}
+    fates[machine] = Fate("aot", "preshuffle", f"{FOLDER}_preshuffle_64x256x128_B64PFW4")
+    assert fitted(fates).facts["gfx1250_waves"] == 2

@@ -5,14 +5,22 @@ from __future__ import annotations
 import builtins
 import re
 from itertools import product
+from typing import TYPE_CHECKING
 
 import pytest
 
-from nsa_caps.probes.aiter.run import Catcher
-from nsa_caps.probes.aiter.space import text_of
-from tests.probes.small_modules import HEAD, compared, reading
+from nsa_caps.probes.aiter.calling import call_function
+from nsa_caps.probes.aiter.modules import Modules
+from nsa_caps.probes.aiter.run import Catcher, Run
+from nsa_caps.probes.aiter.space import Space, parts_of, text_of
+from nsa_caps.probes.aiter.values import Compiled, Special
+from tests.probes.small_modules import HEAD, MODULE, OneFile, compared, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # ruff: noqa: E501
+ENV = "os.environ.get('AITER_X')"
 # What is computed of two things that are not known, and how that is told.
 TEXTS = {
     "q + r": "({q}+{r})", "r - q": "({r}-{q})", "q * 2": "({q}*2)", "q ** r": "({q}?{r})", "q == r": "({q}=={r})",
@@ -78,6 +86,10 @@ LINES = {
     "a function among operands": ("a = 1\nb = len + a\n", 2),
     "a dict by what differs": ("a = 1\nb = {\n    len(triton.__version__): 1}\n", 2),
     "a dict of none": ("a = 1\nb = {**None}\n", 2),
+    "arguments by a star": ("def f(x, y):\n    return x\na = f(*(1, 2))\n", 3),
+    "arguments by two stars": (f"def f(x=1):\n    return x\na = f(**({{'x': 2}} if {ENV} else {{'x': 3}}))\n", 3),
+    "arguments whose names are no texts": ("def f(**k):\n    return 3\na = f(**{1: 2})\n", 3),
+    "arguments of what is no dict": ("def f(x=1):\n    return x\na = f(**'')\n", 3),
     "globals": ("a = 1\nglobals()['b'] = 2\n", 2),
 }  # fmt: skip
 
@@ -102,3 +114,55 @@ def test_a_handler_takes_the_errors_that_pythons_own_would() -> None:
     assert sorted(takes) == ["BaseException", "Exception"]
     assert Catcher(("KeyError", "CompilationError")).takes("CompilationError")
     assert not Catcher(("KeyError", "CompilationError")).takes("ValueError")
+
+
+def test_sources_that_differ_are_compiled_each_for_itself() -> None:
+    """What is compiled for a machine is known where the source is one of several."""
+    source = f"ASTSource(fn=f, signature={{'a': 1}} if {ENV} else {{'b': 2}}, constexprs={{}})"
+    run, frame = reading(f"{HEAD}from triton.compiler import ASTSource\ndef f(): pass\na = triton.compile({source})\n")
+    assert frame is not None
+    assert run.events == []
+    parts = [part for _, part in parts_of(frame.names["a"], run.space.all)]
+    assert all(isinstance(part, Compiled) for part in parts)
+    assert [part.source.signature for part in parts] == [("a",), ("b",)]
+
+
+class Excerpt(OneFile):
+    """A package that leaves out what every release has."""
+
+    def module(self, dotted: str) -> str | None:
+        """Return the file of the one module; the rest is left out."""
+        return "it.py" if dotted == MODULE else None
+
+    def excerpt(self, dotted: str) -> bool:
+        """Return that anything else is left out."""
+        return dotted != MODULE
+
+
+@pytest.mark.parametrize(
+    ("dotted", "name", "is_one"),
+    [
+        ("aiter.jit.utils.chip_info", "get_gfx", lambda found: isinstance(found, Special)),
+        ("aiter.jit.core", "compile_ops", lambda found: isinstance(found, Special)),
+        ("aiter.ops.triton.utils.more", "PATH", lambda found: text_of(found) == "aiter.ops.triton.utils.more.PATH"),
+        ("aiter.ops.triton.gluon.pa_decode_gluon", "get_cdna_version", lambda found: isinstance(found, Special)),
+    ],
+)
+def test_what_an_excerpt_leaves_out_is_as_every_release_had_it(
+    dotted: str, name: str, is_one: Callable[[object], bool]
+) -> None:
+    """Where no release is known to have had it, nothing is known of it."""
+    modules = Modules(Excerpt(""))
+    run = Run(Space({"triton": ("3.5.0",)}), modules, call_function)
+    assert is_one(modules.load(run, dotted, name))
+    assert run.events == []
+
+
+def test_a_deciding_module_is_executed_where_it_is_an_attribute_of_its_package() -> None:
+    """What it refuses is told; a module that decides nothing is left alone."""
+    modules = Modules(OneFile("raise OSError\n"))
+    run = Run(Space({"triton": ("3.5.0",)}), modules, call_function)
+    modules.load(run, "aiter.ops.triton", "utils")
+    assert run.events == []
+    modules.load(run, "aiter.ops.triton.utils", "core")
+    assert [(event.detail, event.file, event.line) for event in run.events] == [("OSError", "it.py", 1)]

@@ -120,7 +120,7 @@ def _odd_line(text: str) -> tuple[int, str] | None:
         return 0, f"a line of more than {_LONGEST_LINE} characters"
     for match in _SECOND.finditer(text):
         if _FIRST.fullmatch(text, text.rfind("\n", 0, match.start()) + 1, match.start()):
-            return text.count("\n", 0, match.start()) + 1, "a second statement of a line"
+            return text[: match.start()].count("\n") + 1, "a second statement of a line"
     return None
 
 
@@ -200,7 +200,7 @@ def _refusing(data: str, name: str, functions: dict[str, str | None]) -> str | N
         functions[name] = None
         start = data.find(f"\ndef {name}(")
         if start >= 0:
-            edge = _EDGE.search(data, start + 1)
+            edge = _EDGE.search(data, start + len(name))
             piece = data[start : edge.start() if edge else len(data)]
             functions[name] = piece if _REFUSES.search(piece) else None
     return functions[name]

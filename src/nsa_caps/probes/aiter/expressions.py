@@ -28,6 +28,7 @@ from nsa_caps.probes.aiter.space import (
     text_of,
 )
 from nsa_caps.probes.aiter.values import (
+    STARRED,
     Bound,
     Compiled,
     Frame,
@@ -308,7 +309,7 @@ def _call(run: Run, node: Any, frame: Frame) -> Any:
     positional: list[Any] = []
     for each in node.args:
         if isinstance(each, ast.Starred):
-            positional.append(Opaque("starred"))
+            positional.append(STARRED)
             evaluate(run, each.value, frame)
         else:
             positional.append(evaluate(run, each, frame))

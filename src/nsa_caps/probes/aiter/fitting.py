@@ -197,10 +197,8 @@ def _waves(here: _Machines) -> int | None:
     """Return the W that the loader asks the preshuffle kernel for on gfx1250."""
     found: set[int | None] = set()
     for each in here.outcome.fired:
-        if each.kernel == "preshuffle" and each.how == "aot":
-            for mask, path in parts_of(each.path, each.mask & here.gfx1250):
-                if not mask:
-                    continue
+        if each.kernel == "preshuffle" and each.how == "aot" and each.mask & here.gfx1250:
+            for _, path in parts_of(each.path, each.mask & here.gfx1250):
                 waves = path.rpartition("W")[2] if isinstance(path, str) else ""
                 found.add(int(waves) if waves.isdigit() else None)
     return found.pop() if len(found) == 1 else None if found else 2
@@ -276,13 +274,12 @@ def _misnamed(here: _Machines, fired: Fired, facts: dict[str, Any]) -> int:
     # Pages of more tokens that are no tiles are read wrong by gluon anyway, whatever the bundle is called.
     for mask, path in parts_of(fired.path, fired.mask & (here.space.all if tiles else here.one)):
         match = _BUNDLE.fullmatch(path) if isinstance(path, str) else None
-        if match is None or bool(match["tiles"]) is not tiles:
-            wrong |= mask
-            continue
-        right = here.space.has("heads", int(match["heads"])) & here.space.has("page", int(match["page"]))
-        waves = int(match["waves"])
-        right &= (here.gfx1250 if waves == at_gfx1250 else 0) | (
-            here.space.all ^ here.gfx1250 if waves == _WAVES else 0
-        )
+        right = 0
+        if match is not None and bool(match["tiles"]) is tiles:
+            waves = int(match["waves"])
+            right = (here.gfx1250 if waves == at_gfx1250 else 0) | (
+                here.space.all ^ here.gfx1250 if waves == _WAVES else 0
+            )
+            right &= here.space.has("heads", int(match["heads"])) & here.space.has("page", int(match["page"]))
         wrong |= without(mask, right)
     return wrong

@@ -28,9 +28,9 @@ def _executed(files: Any, module: str, space: Space) -> tuple[Run, Frame | None]
     modules = Modules(files, apart=frozenset({PACKAGE, GATE}) - {module})
     run = Run(space, modules, call_function)
     try:
-        frame = modules.frame(run, module, Where(module, 0))
+        frame = modules.frame(run, module, Where(module))
     except (TooMuchError, RecursionError) as error:
-        run.unaccounted(str(error), Where(module, 0))
+        run.unaccounted(str(error), Where(module))
         frame = None
     return run, frame
 
@@ -115,7 +115,8 @@ def trim_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
             trims.append(name)
             expected &= ~on
     if bound != expected or not bound:
-        return {}, (Event("unaccounted", space.all, 0, "another way to leave dtypes out", "__init__.py", 0),)
+        run.unaccounted("another way to leave dtypes out", Where("__init__.py"))
+        return {}, _blamed(run)
     return {"trimmed_by": tuple(trims)}, ()
 
 
@@ -139,5 +140,6 @@ def fp8_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
             if name == (_FNUZ if arch.startswith("gfx94") else _FN):
                 found.append(arch)
             elif name != _NO_FP8:
-                return {}, (Event("unaccounted", mask, 0, f"{name} for {arch}", path, 0),)
+                run.unaccounted(f"{name} for {arch}", Where(path))
+                return {}, _blamed(run)
     return {"fp8_archs": tuple(arch for arch in archs if arch in found)}, ()

@@ -54,7 +54,10 @@ KERNELS = {
     "_gluon_deepgemm_fp8_paged_mqa_logits_preshuffle": "preshuffle",
     "_deepgemm_fp8_paged_mqa_logits": "plain",
 }
-_OTHERS: dict[tuple[str, str], Any] = {
+# What an excerpt leaves out and every release had.
+_NAMED: dict[tuple[str, str], Any] = {
+    **ROLES,
+    **TRUSTED,
     ("aiter.ops.triton.utils.core", "AITER_TRITON_CONFIGS_PATH"): "/aiter/ops/triton/configs",
     ("aiter.ops.triton.gluon.pa_decode_gluon", "get_cdna_version"): Special("get_cdna_version", _nothing),
 }
@@ -62,7 +65,4 @@ _OTHERS: dict[tuple[str, str], Any] = {
 
 def named(dotted: str, name: str) -> Any:
     """Return what a module that an excerpt leaves out has under a name, as every release had it."""
-    for table in (ROLES, TRUSTED, _OTHERS):
-        if (dotted, name) in table:
-            return table[dotted, name]
-    return Opaque(f"{dotted}.{name}")
+    return _NAMED.get((dotted, name), Opaque(f"{dotted}.{name}"))

@@ -105,9 +105,9 @@ def _space(text: str) -> Space:
 
 def _called(run: Run, modules: Modules, module: str) -> None:
     entry = modules.load(run, module, ENTRY)
-    space, where = run.space, Where("the engine", 0)
+    space, where = run.space, Where("the engine")
     if not isinstance(entry, Function):
-        run.unaccounted(f"{ENTRY} is no plain function", Where(module, 0))
+        run.unaccounted(f"{ENTRY} is no plain function", Where(module))
         return
     heads, page = space.choice("heads"), space.choice("page")
     rows, columns, batch = Opaque("rows"), Opaque("columns"), Opaque("batch")

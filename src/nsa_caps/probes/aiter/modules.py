@@ -117,7 +117,7 @@ class Modules:
             role = self.role(dotted, name)
             if role is not None:
                 return role
-        frame = self.frame(run, dotted, Where(dotted, 0))
+        frame = self.frame(run, dotted, Where(dotted))
         if frame is not None and name in frame.names:
             value = frame.names[name]
             if isinstance(value, Later):
@@ -126,20 +126,20 @@ class Modules:
         inner = f"{dotted}.{name}"
         if self.files.module(inner) is not None:
             if inner in DECIDING:
-                self.frame(run, inner, Where(dotted, 0))
+                self.frame(run, inner, Where(dotted))
             return ModuleRef(inner)
         if frame is None or dotted in self.apart:
             return Opaque(inner)
         if "*" in frame.names:
-            return run.unaccounted(f"{inner}, which a star import may bind", Where(frame.file, 0))
-        run.raises(run.may, "ImportError", Where(frame.file, 0))
+            return run.unaccounted(f"{inner}, which a star import may bind", Where(frame.file))
+        run.raises(run.may, "ImportError", Where(frame.file))
         return Opaque(inner)
 
     def later(self, run: Run, dotted: str, name: str) -> Any:
         """Return what `from dotted import name` binds: of a module that is not executed now, a promise."""
         inner = f"{dotted}.{name}"
         if inner in DECIDING and self.files.module(inner) is not None:
-            self.frame(run, inner, Where(dotted, 0))
+            self.frame(run, inner, Where(dotted))
         return self.load(run, dotted, name) if dotted in DECIDING else Later(dotted, name)
 
     def parameters(self, kernel: Kernel) -> list[str] | None:
@@ -227,7 +227,7 @@ class Modules:
             self.missing(run, dotted, place)
             return None
         if path and self.files.text(path) is None:
-            run.unaccounted("a file that cannot be read", Where(path, 0))
+            run.unaccounted("a file that cannot be read", Where(path))
             return None
         package = dotted if path.endswith("__init__.py") else parent
         names: dict[str, Any] = {"__file__": f"/aiter/{path}", "__name__": dotted}
@@ -237,7 +237,7 @@ class Modules:
         try:
             self.run_module(run, dotted, path, frame)
         except SourceError as error:
-            run.unaccounted(str(error), Where(path, 0))
+            run.unaccounted(str(error), Where(path))
         return frame
 
     def missing(self, run: Run, dotted: str, place: Where) -> None:

@@ -143,7 +143,7 @@ def _archs(files: PackageFiles) -> tuple[dict[str, Any], tuple[Event, ...]]:
     try:
         found = modules.load(run, module, "GFX_MAP")
     except (TooMuchError, RecursionError) as error:
-        run.unaccounted(str(error), Where(module, 0))
+        run.unaccounted(str(error), Where(module))
         found = None
     blamed = tuple(event for event in run.events if event.kind in ("unaccounted", "raise"))
     if blamed or not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):

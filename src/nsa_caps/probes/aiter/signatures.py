@@ -47,11 +47,11 @@ def cache_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
             value = modules.load(run, CACHE, name)
             segment = modules.lazy.get(CACHE, {}).get(name)
             if text_of(value) != f"{CACHE}.{name}" or segment is None:
-                run.unaccounted(f"{name} is no function of the compiled module", Where(files.module(CACHE) or CACHE, 0))
+                run.unaccounted(f"{name} is no function of the compiled module", Where(files.module(CACHE) or CACHE))
                 continue
             facts[fact] = _takes_preshuffle(run, segment, positional, files.module(CACHE))
     except (TooMuchError, RecursionError, SourceError) as error:
-        run.unaccounted(str(error), Where(CACHE, 0))
+        run.unaccounted(str(error), Where(CACHE))
     blamed = tuple(event for event in run.events if event.kind in ("unaccounted", "raise"))
     return ({} if blamed else facts), blamed
 

@@ -12,8 +12,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "Bound", "Compiled", "Context", "Frame", "Function", "Kernel", "Later", "Launch", "Launcher", "ModuleRef", "Native",
-    "Source", "Special", "Symbol", "Tensor", "Where",
+    "STARRED",
+    "Bound",
+    "Compiled",
+    "Context",
+    "Frame",
+    "Function",
+    "Kernel",
+    "Later",
+    "Launch",
+    "Launcher",
+    "ModuleRef",
+    "Native",
+    "Source",
+    "Special",
+    "Symbol",
+    "Tensor",
+    "Where",
 ]  # fmt: skip
 
 
@@ -21,6 +36,10 @@ class Symbol(Opaque):
     """A name of another package, such as `triton.compile`."""
 
     __slots__ = ()
+
+
+# What a star brings to a call: how many arguments it is, is not known.
+STARRED = Opaque("starred")
 
 
 class Native(Thing):
@@ -151,10 +170,10 @@ class Context(Opaque):
 
 
 class Where(NamedTuple):
-    """A place in the source."""
+    """A place in the source; line 0 is the whole file."""
 
     file: str
-    line: int
+    line: int = 0
 
 
 @dataclass
