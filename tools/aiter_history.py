@@ -73,9 +73,11 @@ def rows(files: PackageFiles) -> Iterator[str]:
     for (dotted, name), digest in modules.used.items():
         if digest not in FUNCTIONS.get((dotted, name), ()):
             yield f'FUNCTIONS ("{dotted}", "{name}"): "{digest}"  # {files.module(dotted)}'
-    for statement in modules.doubted:
-        if statement.digest is not None:
-            yield f'STATEMENTS "{statement.digest}"  # {statement.file}:{statement.line}: {statement.what}'
+    for dotted, segment, at, what in modules.doubted:
+        doing = modules.doing(dotted, segment, at)
+        if doing is not None:
+            line = segment.body[at].lineno
+            yield f'STATEMENTS "{dotted}": "{doing}"  # {files.module(dotted)}:{line}: {what}'
     for fired in outcome.fired:
         if fired.key not in LAUNCHES and fired.key != LEFT_OUT:
             yield f'LAUNCHES "{fired.key}"  # {fired.kernel}, {fired.how}: does it hand as many as the kernel takes?'

@@ -209,6 +209,8 @@ Q = "hasattr(os, 'sep')"
 U = "repr('abc')"
 # On how many machines what becomes of a module is known, and how many values are.
 PARTLY: dict[str, tuple[str, int, int]] = {
+    "a list that grows": ("a = [1]\na.append(2)\nb = 1", 12, 12),
+    "a list that is extended": ("a = [1]\na.extend([2, 3])\nb = 1", 12, 12),
     "returns of which some are not sure": (f"def f():\n    if {ENV}:\n        return 1\n    if {Q}:\n        return 2\n    return 3\na = f()", 12, 9),
     "one of two": (f"a = 1\nif {Q}:\n    a = 2\nb = 3", 12, 12),
     "the same on either way": (f"if {Q}:\n    a = 2\nelse:\n    a = 2", 12, 12),

@@ -34,18 +34,18 @@ def test_a_source_takes_sixty_thousand_steps() -> None:
 
 
 def test_an_expression_nests_sixty_deep() -> None:
-    """One deeper is given up."""
-    assert compared(f"a = {'-' * 59}1") == (len(MACHINES), len(MACHINES), [])
+    """One deeper is given up; a constant at the end counts for none."""
+    assert compared(f"a = {'-' * 60}1") == (len(MACHINES), len(MACHINES), [])
     with pytest.raises(TooMuchError, match="deeper"):
-        compared(f"a = {'-' * 60}1")
+        compared(f"a = {'-' * 61}1")
 
 
 def test_what_is_evaluated_one_after_the_other_does_not_nest() -> None:
     """After a hundred statements an expression nests as deep as before, and no deeper."""
     many = "a = 1\n" * 100
-    assert compared(f"{many}a = {'-' * 59}1") == (len(MACHINES), len(MACHINES), [])
+    assert compared(f"{many}a = {'-' * 60}1") == (len(MACHINES), len(MACHINES), [])
     with pytest.raises(TooMuchError, match="deeper"):
-        compared(f"{many}a = {'-' * 60}1")
+        compared(f"{many}a = {'-' * 61}1")
 
 
 def calls(count: int) -> str:
@@ -181,6 +181,26 @@ def test_the_archs_that_a_text_names_come_first() -> None:
     assert archs_of("gfx1200 gfx942 gfx1200")[:2] == ("gfx1200", "gfx942")
     assert set(archs_of("gfx1200")) == {*plain, "gfx1200"}
     assert len(archs_of(" ".join(f"gfx5{at:02}" for at in range(40)))) == 26
+
+
+def test_a_triton_without_amds_backend_is_no_version_to_look_at() -> None:
+    """`[1, 1, 1]` is a list of numbers, as `cluster_dims` has it."""
+    assert triton_versions("[1, 1, 1] '1.0'") == triton_versions("")
+    assert triton_versions("(2, 1)")[len(triton_versions(""))] == "2.1"
+
+
+@pytest.mark.parametrize(
+    "text", ["a # 48 tokens", "# 48\n", "    (48,): kv_cache_attr,", "'3.48.0'", "48.5", "x48", "4.48"]
+)
+def test_a_number_that_is_compared_with_no_page_is_no_page_size(text: str) -> None:
+    """Of a comment, of the key of a line of `attrs`, of a version, of a name."""
+    assert page_sizes(text.replace("48", "40")) == page_sizes("")
+
+
+@pytest.mark.parametrize("text", ["if page in (40,):", "page % 40", "'#40'", "40 # 41", "a = '# 7'; b = 40"])
+def test_a_number_that_may_be_compared_with_a_page_is_looked_at(text: str) -> None:
+    """Also in a tuple of one, beside a comment, and behind the sign of a comment in a text."""
+    assert 40 in page_sizes(text)
 
 
 def test_the_page_sizes_that_a_text_names_are_looked_at_too() -> None:

@@ -94,12 +94,18 @@ _BODIES: tuple[tuple[str, str, str, KernelBody], ...] = (
 KERNELS: dict[str | None, KernelBody] = {digest: body for *digests, body in _BODIES for digest in digests}
 """The bodies that are known, by both digests of `nsa_caps.probes.aiter.kernels.body_digest`."""
 
-STATEMENTS: frozenset[str | None] = frozenset({
-    "818a1343fb10", "03dec8091561", "07ec4f033eb9", "9d1168d497ef", "fa3e11e1fbc8", "61727a5648e3", "34f3ff2843ec",
-    "dcd822f6884d", "6e075700e80f", "b71bae60754e", "aed27d70043c", "71c6171cd84c", "dcc3c9fc16d5", "bfb998d0173a",
-    "0c878c1fa88a", "1633f6ccfc7a", "bee6f4efa314", "8b2fcb5f9cd4", "1f1d6bdadb8d", "3cd84b59ac1c", "a5e95c5d8c39",
-    "6d00d6e5688f", "9be96864f8b8",
-})  # fmt: skip
+STATEMENTS: dict[str, frozenset[str]] = {
+    "aiter": frozenset({
+        "3cd84b59ac1c", "6d00d6e5688f", "9be96864f8b8", "a5e95c5d8c39", "aed27d70043c", "b71bae60754e",
+    }),
+    "aiter.jit.utils.cpp_extension": frozenset({"1f1d6bdadb8d", "bee6f4efa314"}),
+    "aiter.ops.triton": frozenset({"03dec8091561", "07ec4f033eb9", "818a1343fb10"}),
+    "aiter.ops.triton.gluon.pa_decode_gluon": frozenset({"61727a5648e3"}),
+    "aiter.ops.triton.gluon.pa_mqa_logits": frozenset({"34f3ff2843ec", "6e075700e80f", "dcd822f6884d"}),
+    "aiter.ops.triton.gluon.triton_version": frozenset({"fa3e11e1fbc8"}),
+    "aiter.utility.dtypes": frozenset({"71c6171cd84c", "bfb998d0173a", "dcc3c9fc16d5"}),
+    "aiter.utility.triton.triton_metadata_redirect": frozenset({"9d1168d497ef"}),
+}  # fmt: skip
 """Statements at the top of modules that decide nothing and that the reader does not follow, as they were in history."""
 
 FUNCTIONS: dict[tuple[str, str], frozenset[str]] = {

@@ -118,7 +118,7 @@ def _odd_line(text: str) -> tuple[int, str] | None:
     if _is_long(text):
         # Python gives up at 200 brackets in one another.
         return 0, f"a line of more than {_LONGEST_LINE} characters"
-    for match in _SECOND.finditer(text):
+    for match in _SECOND.finditer(text) if ";" in text else ():
         if _FIRST.fullmatch(text, text.rfind("\n", 0, match.start()) + 1, match.start()):
             return text[: match.start()].count("\n") + 1, "a second statement of a line"
     return None

@@ -60,6 +60,9 @@ def where(node: ast.AST, frame: Frame) -> Where:
 def evaluate(run: Run, node: ast.expr, frame: Frame) -> Any:
     """Return the value of an expression."""
     run.step()
+    # Half of what is evaluated.
+    if type(node) is ast.Constant:
+        return node.value
     run.depth += 1
     if run.depth > _MOST_DEEP:
         raise TooMuchError("deeper than any aiter nests")
@@ -75,12 +78,8 @@ def evaluate(run: Run, node: ast.expr, frame: Frame) -> Any:
 
 def kept_value(run: Run, node: ast.expr, frame: Frame) -> Any:
     """Return the value of an expression that is kept: in a name, in something else, or by who called."""
-    ways = [node.body, node.orelse] if isinstance(node, ast.IfExp) else [node]
-    return kept(evaluate(run, node, frame), fresh=all(isinstance(way, _FRESH) for way in ways))
-
-
-def _constant(_: Run, node: Any, __: Frame) -> Any:
-    return node.value
+    either = isinstance(node, ast.IfExp) and isinstance(node.body, _FRESH) and isinstance(node.orelse, _FRESH)
+    return kept(evaluate(run, node, frame), fresh=either or isinstance(node, _FRESH))
 
 
 def _name(run: Run, node: Any, frame: Frame) -> Any:
@@ -330,7 +329,6 @@ def _lambda(_: Run, node: Any, frame: Frame) -> Any:
 
 
 _KINDS: dict[type, Callable[[Run, Any, Frame], Any]] = {
-    ast.Constant: _constant,
     ast.Name: _name,
     ast.Tuple: _sequence(tuple),
     ast.List: _sequence(list),

@@ -27,14 +27,20 @@ _VERSION = re.compile(
     r"|(?<=[(\[])(\d{1,4}(?:, ?\d{1,4}){1,3})[)\]])"
 )
 _ARCH = re.compile(r"gfx\d\w{1,8}")
-_NUMBER = re.compile(r"\d(?<!\w\d)\d{0,3}\b")
+# No part of a version or of another number.
+_NUMBER = re.compile(r"\d(?<![\w.]\d)\d{0,3}\b(?!\.\d)")
+# What compares nothing: a comment, and a line's key as in `attrs`, where the number is a parameter's.
+_ASIDE = re.compile(r"#[^\n\"']*$|^[ \t]*\(\d+,\):", re.MULTILINE)
+# Triton has had AMD's backend since 2.2: a smaller one is a list of numbers.
+_FIRST_TRITON = 2
 _MOST_OWN, _MOST_ARCHS, _MOST_PAGES, _LARGEST_PAGE = 8, 26, 24, 4096
 
 
 def triton_versions(text: str) -> tuple[str, ...]:
     """Return the Tritons to look at: those of history, and around each version that a text names."""
     named = [first or re.sub(", ?", ".", second) for first, second in _VERSION.findall(text)]
-    own = [each for each in dict.fromkeys(named) if each not in _TRITONS][:_MOST_OWN]
+    new = (each for each in dict.fromkeys(named) if each not in _TRITONS)
+    own = [each for each in new if int(each.partition(".")[0]) >= _FIRST_TRITON][:_MOST_OWN]
     return tuple(dict.fromkeys((*_TRITONS, *(f"{each}{tail}" for each in own for tail in ("", "rc1", "+git1", ".1")))))
 
 
@@ -45,7 +51,7 @@ def archs_of(text: str) -> tuple[str, ...]:
 
 def page_sizes(text: str) -> tuple[int, ...]:
     """Return the page sizes to look at."""
-    own = {int(number) for number in _NUMBER.findall(text)} - set(_PAGES)
+    own = {int(number) for number in _NUMBER.findall(_ASIDE.sub("", text))} - set(_PAGES)
     return (*_PAGES, *sorted(number for number in own if 1 < number <= _LARGEST_PAGE))[:_MOST_PAGES]
 
 

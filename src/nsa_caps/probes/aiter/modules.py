@@ -19,7 +19,7 @@ from nsa_caps.probes.python_source import SourceError
 
 if TYPE_CHECKING:
     from nsa_caps.probes.aiter.run import Run
-    from nsa_caps.probes.aiter.segments import Segment, Told
+    from nsa_caps.probes.aiter.segments import Segment
 
 __all__ = ["DECIDING", "FLYDSL", "PACKAGE", "Files", "Modules", "bound_names"]
 
@@ -61,11 +61,11 @@ class Files(Protocol):
 
 
 class Doubted(NamedTuple):
-    """A statement at the top of a module that is not known: where it stands, its digest, and what is the matter."""
+    """A statement at the top of a module that is not known: its module, where it stands, and what is the matter."""
 
-    file: str
-    line: int
-    digest: str | None
+    dotted: str
+    segment: Segment
+    at: int
     what: str
 
 
@@ -255,35 +255,38 @@ class Modules:
                 if segment.kind == "class" and not _is_plain_class(segment):
                     run.unaccounted(f"the class {segment.name}", Where(frame.file, segment.line))
                 continue
-            for statement, told in zip(segment.body, segment.each, strict=True):
+            for at, statement in enumerate(segment.body):
                 if not run.may:
                     break
-                doing = None if told is None else self.doing(told, dotted)
-                if doing in STATEMENTS:
+                if dotted in STATEMENTS and self.doing(dotted, segment, at) in STATEMENTS[dotted]:
                     for name in bound_names(statement):
                         frame.names[name] = Opaque(f"{frame.module}.{name}")
                     continue
                 before = len(run.events)
                 execute(run, [statement], frame)
                 if len(run.events) > before:
-                    self.doubted.append(Doubted(frame.file, statement.lineno, doing, run.events[before].detail))
+                    self.doubted.append(Doubted(dotted, segment, at, run.events[before].detail))
 
-    def doing(self, told: Told, dotted: str) -> str:
-        """Return the digest of what a statement does, with the functions of its module that it names."""
-        here = self.lazy[dotted]
+    def doing(self, dotted: str, segment: Segment, at: int) -> str | None:
+        """Return the digest of what a statement does, with the functions of its module that it names.
+
+        None: it is a common one, which is always followed.
+        """
+        told, here = segment.each[at], self.lazy[dotted]
+        if told is None:
+            return None
         called = [f"{name}={self.closure(dotted, name)}" for name in sorted(told.names & here.keys())]
         return text_digest("\n".join([told.digest, *called]))
 
     def decorators(self, run: Run, segment: Segment, frame: Frame) -> None:
         """Look at the decorators of a function that is passed over: they run at once."""
-        if not segment.text.startswith("@"):
-            return
-        for at, line in enumerate(segment.text.split("\n")):
-            if not line.startswith("@"):
-                break
+        rest, at = segment.text, 0
+        while rest.startswith("@"):
+            line, _, rest = rest.partition("\n")
             name = line[1:].partition("(")[0].strip()
             if name not in known.DECORATORS:
                 run.unaccounted(f"the decorator {name}", Where(frame.file, segment.line + at))
+            at += 1
 
 
 def _are_names(targets: list[ast.expr]) -> bool:

@@ -58,23 +58,19 @@ def walked(nodes: Iterable[ast.AST]) -> list[ast.AST]:
 
 def children(node: ast.AST) -> list[ast.AST]:
     """Return what stands directly below a node, less what `walked` leaves out."""
-    found: list[ast.AST] = []
-    for name in _fields_with_nodes(node):
-        value = getattr(node, name)
-        if type(value) is list:
-            # The keys of a dict have None in the place of a `**`.
-            found += [each for each in value if each is not None]
-        elif isinstance(value, ast.AST):
-            found.append(value)
-    return found
-
-
-def _fields_with_nodes(node: ast.AST) -> tuple[str, ...]:
     kind = type(node)
     if kind not in _FIELDS:
         plain = kind is ast.Constant
         _FIELDS[kind] = () if plain else tuple(name for name in kind._fields if name not in _WITHOUT_NODES)
-    return _FIELDS[kind]
+    found: list[ast.AST] = []
+    for name in _FIELDS[kind]:
+        value = getattr(node, name)
+        if type(value) is list:
+            # The keys of a dict have None in the place of a `**`.
+            found += value if kind is not ast.Dict else [each for each in value if each is not None]
+        elif isinstance(value, ast.AST):
+            found.append(value)
+    return found
 
 
 def _block(nodes: list[ast.stmt], names: dict[str, str], out: list[str]) -> None:

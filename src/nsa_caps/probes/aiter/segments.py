@@ -125,10 +125,11 @@ def segments(text: str) -> list[Segment]:
     if not starts:
         return [Segment("", "", 1, text)]
     begins = [0, *(start for start, _, _ in starts[1:]), len(text)]
+    quoted = [quotes for quotes in ('"""', "'''") if quotes in text]
     line = 1
     for (_, kind, name), (begin, end) in zip(starts, pairwise(begins), strict=True):
         piece = text[begin:end]
-        if kind and (piece.count('"""') % 2 or piece.count("'''") % 2):
+        if kind and any(piece.count(quotes) % 2 for quotes in quoted):
             return [Segment("", "", 1, text)]
         found.append(Segment(name, kind, line, piece))
         line += piece.count("\n")

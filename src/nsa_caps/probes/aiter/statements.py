@@ -41,8 +41,11 @@ def _expression(run: Run, node: Any, frame: Frame) -> None:
         return
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
         name = call.func.value.id
-        appends = call.func.attr == "append" and len(call.args) == 1 and not call.keywords
-        if appends and isinstance(frame.names.get(name), list):
+        one = len(call.args) == 1 and not call.keywords
+        grows = one and (
+            call.func.attr == "append" or (call.func.attr == "extend" and isinstance(call.args[0], ast.List))
+        )
+        if grows and isinstance(frame.names.get(name), list):
             evaluate(run, call.args[0], frame)
             # What it holds now differs between machines, and nothing that decides asks for it.
             frame.names[name] = Opaque(f"{name} changed")
@@ -161,8 +164,8 @@ def _joined(left: list[tuple[int, dict[str, Any]]], unknown: int) -> dict[str, A
     found: dict[str, Any] = {}
     for name in dict.fromkeys(name for _, names in left for name in names):
         values = [(mask, names.get(name, _UNBOUND)) for mask, names in left]
-        first, *rest = (value for _, value in values)
-        found[name] = first if all(value is first for value in rest) else merged(values, unknown)
+        first = values[0][1]
+        found[name] = first if all(value is first for _, value in values) else merged(values, unknown)
     return found
 
 
