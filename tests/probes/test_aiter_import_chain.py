@@ -232,6 +232,7 @@ FAILS: dict[str, tuple[dict[str, str], str]] = {
     "a second statement of a line": ({"ops/last": "x = 1; raise OSError\n"}, "ops/last.py"),
     "a second statement under an empty line": ({"ops/last": "\nx = 1; raise OSError\n"}, "ops/last.py"),
     "a second statement after an import": ({"ops/last": "import os; assert not os\n"}, "ops/last.py"),
+    "a second statement behind an empty line": ({"ops/last": "\nx = 1; raise OSError\n"}, "ops/last.py"),
     "in a class": ({"ops/last": "class A:\n    x = 1\n    assert not x\n"}, "ops/last.py"),
     "a second statement in the first line": ({"ops/last": "import os; raise OSError(os)\nx = 1\n"}, "ops/last.py"),
     "a second statement in the last line": ({"ops/last": "x = 1\ny = 'a'; assert y == x"}, "ops/last.py"),

@@ -193,6 +193,8 @@ STATEMENTS = {
     "a variable that is there twice": lines(f"a = {ENV}", f"b = os.getenv('{VARIABLE}')", "c = a == b"),
     "a class of constants": lines("class g:", "    x = 1", "    def y(self):", "        return 1", "a = 1"),
     "an import under another name": lines("import os as o", f"a = o.getenv('{VARIABLE}')"),
+    "arguments of a tuple": lines("def f(x, y): return (y, x)", "a = f(*(1, 2))", f"b = f(*[{N}, 3])"),
+    "keywords of a dict": lines("def f(x, y): return (y, x)", "a = f(**{'x': 1, 'y': 2})", f"b = f(3, **{{'y': {N}}})"),
     "a name from a module": lines("from os import getenv, sep as b", f"a = getenv('{VARIABLE}')"),
 }  # fmt: skip
 

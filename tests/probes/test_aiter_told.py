@@ -86,7 +86,7 @@ LINES = {
     "a function among operands": ("a = 1\nb = len + a\n", 2),
     "a dict by what differs": ("a = 1\nb = {\n    len(triton.__version__): 1}\n", 2),
     "a dict of none": ("a = 1\nb = {**None}\n", 2),
-    "arguments by a star": ("def f(x, y):\n    return x\na = f(*(1, 2))\n", 3),
+    "arguments by a star": ("def f(x, y):\n    return x\na = f(*hasattr(os, 'sep'))\n", 3),
     "arguments by two stars": (f"def f(x=1):\n    return x\na = f(**({{'x': 2}} if {ENV} else {{'x': 3}}))\n", 3),
     "arguments whose names are no texts": ("def f(**k):\n    return 3\na = f(**{1: 2})\n", 3),
     "arguments of what is no dict": ("def f(x=1):\n    return x\na = f(**'')\n", 3),

@@ -7,7 +7,7 @@ from typing import Any
 from nsa_caps.probes.aiter.run import Run, TooMuchError, merged
 from nsa_caps.probes.aiter.space import Opaque, choice, kept, parts_of, text_of, without
 from nsa_caps.probes.aiter.statements import execute
-from nsa_caps.probes.aiter.values import STARRED, Frame, Function, Where
+from nsa_caps.probes.aiter.values import Frame, Function, Where
 
 __all__ = ["call_function"]
 
@@ -18,8 +18,6 @@ def call_function(run: Run, function: Function, positional: list[Any], named: di
     """Return what a function of the package gives; what happens in it is noted."""
     if run.calls >= _MOST_CALLS:
         raise TooMuchError("more nested calls than any aiter makes")
-    if "**" in named or any(each is STARRED for each in positional):
-        return run.unaccounted("a call by stars", place)
     arguments = _arguments(function, positional, named)
     if arguments is None:
         run.raises(run.may, "TypeError", place)

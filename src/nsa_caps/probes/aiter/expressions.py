@@ -28,7 +28,6 @@ from nsa_caps.probes.aiter.space import (
     text_of,
 )
 from nsa_caps.probes.aiter.values import (
-    STARRED,
     Bound,
     Compiled,
     Frame,
@@ -305,23 +304,26 @@ def _slice_of(run: Run, tensor: Tensor, at: ast.expr, frame: Frame) -> Any:
 
 def _call(run: Run, node: Any, frame: Frame) -> Any:
     callee = evaluate(run, node.func, frame)
+    place = where(node, frame)
     positional: list[Any] = []
     for each in node.args:
-        if isinstance(each, ast.Starred):
-            positional.append(STARRED)
-            evaluate(run, each.value, frame)
-        else:
+        if not isinstance(each, ast.Starred):
             positional.append(evaluate(run, each, frame))
+            continue
+        several = evaluate(run, each.value, frame)
+        if not isinstance(several, (tuple, list)):
+            return run.unaccounted("a call by stars", place)
+        positional += several
     named: dict[str, Any] = {}
     for keyword in node.keywords:
         value = evaluate(run, keyword.value, frame)
-        if keyword.arg is not None:
-            named[keyword.arg] = value
-        elif isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            named.update(value)
-        else:
-            named["**"] = value
-    return called(run, callee, positional, named, where(node, frame))
+        several = value if keyword.arg is None else {keyword.arg: value}
+        # Python refuses a name that is no text, and one that is given twice.
+        texts = isinstance(several, dict) and all(isinstance(key, str) for key in several)
+        if not texts or several.keys() & named.keys():
+            return run.unaccounted("a call by stars", place)
+        named.update(several)
+    return called(run, callee, positional, named, place)
 
 
 def _lambda(_: Run, node: Any, frame: Frame) -> Any:

@@ -205,12 +205,13 @@ def _whole(value: Any, live: int) -> Any:
     inner = list(value.values()) if isinstance(value, dict) else list(value)
     if all(isinstance(each, _PLAIN) for each in inner):
         return value
-    make = (lambda *each: dict(zip(value, each, strict=True))) if isinstance(value, dict) else _maker(type(value))
-    return lifted(make, inner, live, text_of(value))
+    return lifted(_maker(value), inner, live, text_of(value))
 
 
-def _maker(kind: type) -> Callable[..., Any]:
-    return lambda *each: kind(each)
+def _maker(value: Any) -> Callable[..., Any]:
+    if isinstance(value, dict):
+        return lambda *each: {key: each[at] for at, key in enumerate(value)}
+    return lambda *each: type(value)(each)
 
 
 def _applied(call: Callable[..., Any], row: tuple[Any, ...], text: str) -> Any:

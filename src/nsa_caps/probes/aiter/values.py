@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "STARRED",
     "Bound",
     "Compiled",
     "Context",
@@ -36,10 +35,6 @@ class Symbol(Opaque):
     """A name of another package, such as `triton.compile`."""
 
     __slots__ = ()
-
-
-# What a star brings to a call: how many arguments it is, is not known.
-STARRED = Opaque("starred")
 
 
 class Native(Thing):
