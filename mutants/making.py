@@ -91,10 +91,13 @@ def line_changed(before: str, after: str) -> Changed:
 
 
 def _matters(node: Any) -> bool:
-    """Return whether a node of the source is run: not an annotation, nor what only type checkers read."""
+    """Return whether a change of a node can be told: not of what never runs, nor of an assertion."""
     if node.type == "decorator" and node.children[1].get_code() in _FOR_TYPES:
         return False
     while node is not None:
+        # `zip` compares two lengths that the code itself has made.
+        if node.type == "argument" and node.children[0].get_code(include_prefix=False) == "strict":
+            return False
         if node.type == "if_stmt" and node.children[1].get_code(include_prefix=False) == "TYPE_CHECKING":
             return False
         parent = node.parent

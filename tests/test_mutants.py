@@ -45,12 +45,13 @@ def test_each_operator_has_one_neighbour(source: str, mutants: set[str], tmp_pat
         "a: int | None\n",
         "def f(a: X | Y, *, b: X) -> X | Y: ...\n",
         "def f(*a, **b): return g(*a, **b)\n",
+        "a = zip(b, c, strict=True)\n",
         "if TYPE_CHECKING:\n    a = 1 + 2\n",
         "@overload\ndef f(): ...\n",
     ],
 )
 def test_what_never_runs_is_not_changed(source: str, tmp_path: Path) -> None:
-    """Annotations, what stands for type checkers alone, and the star among parameters have no mutants."""
+    """Annotations, what stands for type checkers alone, the star among parameters, `strict=` of `zip`: no mutants."""
     assert changes(tmp_path, source) == set()
 
 
