@@ -1,10 +1,12 @@
 """Writes what is known of aiter's releases by digest: `python tools/aiter_releases.py CHECKOUT --python python3.13 …`.
 
 Each tag of a release, and each commit with which the gates changed, is read in full. Where all of it is understood, its
-facts are kept in `src/nsa_caps/probes/aiter/releases.json` with a digest of all that the reading asked for, and those
-of each part of the reading in `parts.json`, with a digest of what that part asked for. The tables are used by the
-interpreter that wrote them and those that `--python` names: they read too, and must come to the same facts. Run it for
-each release of this library, and whenever the reader's code changes: what it asks for may have changed with it.
+facts are kept in `src/nsa_caps/probes/aiter/releases.json` with a digest of all that the reading asked for. Of these,
+and of each commit of the checkout's branch that touches what a part of the reading opens, the facts of the part are
+kept in `parts.json`, with a digest of what it asked for; the import chain is no reason to look at a commit, for nearly
+all of them touch that. The tables are used by the interpreter that wrote them and those that `--python` names: they
+read too, and must come to the same facts. Run it for each release of this library, and whenever the reader's code
+changes: what it asks for may have changed with it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from nsa_caps.base.serial import to_plain
 from nsa_caps.capabilities.aiter_history import GENERATIONS
 from nsa_caps.probes import python_source
 from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.logits import LOGITS
 from nsa_caps.probes.aiter.reader import PARTS, read_in_full
 from nsa_caps.probes.aiter.releases import PARTS as PART_TABLE
 from nsa_caps.probes.aiter.releases import TABLE, state_digest
@@ -73,7 +76,12 @@ def read(checkout: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 opened |= files.opened()
         asked = {"modules": sorted(modules), "opened": sorted(opened)}
         digests = {name: state_digest(_files(Path(folder, name)), asked) for name in facts}
-        parts = {part: read_part(part, [Path(folder, name) for name in facts]) for part in PARTS}
+        sites = [Path(folder, name) for name in facts]
+        deciding = {module for part in PARTS if part != "imports" for module in read_part(part, sites)["opened"]}
+        for name, files in _laid_out(checkout, _commits(checkout, deciding), Path(folder)):
+            if any(map(files.module, LOGITS)):
+                sites.append(Path(folder, name))
+        parts = {part: read_part(part, sites) for part in PARTS}
     distinct = list(dict.fromkeys(facts.values()))
     known: dict[str, tuple[int, str]] = {}
     for name, each in facts.items():
@@ -157,12 +165,18 @@ def written(table: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
+def _commits(checkout: Path, modules: set[str]) -> list[str]:
+    """Return the commits of the branch that touch one of some modules."""
+    places = [module.replace(".", "/") for module in sorted(modules)]
+    files = [file for place in places for file in (f"{place}.py", f"{place}/__init__.py")]
+    return _git(checkout, "log", "--format=%h", "HEAD", "--", *files).decode().split()
+
+
 def _laid_out(checkout: Path, names: list[str], folder: Path) -> Iterator[tuple[str, PackageFiles]]:
     for name in names:
-        archive = _git(checkout, "archive", name, "aiter")
+        archive = _git(checkout, "archive", name, "--", ":(glob)aiter/**/*.py")
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            sources = [member for member in tar if member.isdir() or member.name.endswith(".py")]
-            tar.extractall(folder / name, sources, filter="data")
+            tar.extractall(folder / name, filter="data")
         yield name, _files(folder / name)
 
 
