@@ -95,8 +95,7 @@ def _matters(node: Any) -> bool:
     if node.type == "decorator" and node.children[1].get_code() in _FOR_TYPES:
         return False
     while node is not None:
-        # `zip` compares two lengths that the code itself has made.
-        if node.type == "argument" and node.children[0].get_code(include_prefix=False) == "strict":
+        if node.type == "argument" and _is_strict_zip(node):
             return False
         if node.type == "if_stmt" and node.children[1].get_code(include_prefix=False) == "TYPE_CHECKING":
             return False
@@ -105,6 +104,13 @@ def _matters(node: Any) -> bool:
             return False
         node = parent
     return True
+
+
+def _is_strict_zip(node: Any) -> bool:
+    """Return whether an argument is `strict=` of `zip`, which compares lengths that the code itself has made."""
+    call = node.search_ancestor("atom_expr")
+    name, function = (each.get_code(include_prefix=False) for each in (node.children[0], call.children[0]))
+    return (name, function) == ("strict", "zip")
 
 
 def _is_another(operator: str, node: Any) -> bool:

@@ -31,6 +31,7 @@ def changes(folder: Path, source: str) -> set[str]:
         ("if a in b: c\n", {"if not a in b: c"}),
         ("if a == b: c\n", {"if a != b: c"}),
         ("a = 7\n", {"a = 8", "a = 6"}),
+        ("a = loads(b, strict=True)\n", {"a = loads(b, strict=False)"}),
         ("@dataclass(frozen=True)\nclass A: ...\n", {"@dataclass(frozen=False)", "class A: ..."}),
     ],
 )

@@ -14,8 +14,6 @@ import pytest
 
 from nsa_caps import Host
 from nsa_caps.probes.aiter.files import EXCERPTS, PackageFiles
-from nsa_caps.probes.aiter.known import named
-from nsa_caps.probes.aiter.space import text_of
 from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.probes.process_start import process_start
 from nsa_caps.testing import GENERATIONS, lay_out_packages, write_aiter_tree
@@ -51,20 +49,6 @@ def loaded(name: str, file: Path | None) -> ModuleType:
 def file_of(site: Path, dotted: str) -> Path:
     """Return the file of a module."""
     return site / f"{dotted.replace('.', '/')}.py"
-
-
-@pytest.mark.parametrize(
-    ("dotted", "name", "text"),
-    [
-        ("jit.utils.chip_info", "get_gfx", "get_gfx"),
-        ("jit.core", "compile_ops", "aiter.jit.core.compile_ops"),
-        ("ops.triton.utils.core", "AITER_TRITON_CONFIGS_PATH", "'/aiter/ops/triton/configs'"),
-        ("ops.triton.utils.core", "another", "aiter.ops.triton.utils.core.another"),
-    ],
-)
-def test_a_module_that_an_excerpt_leaves_out_has_what_every_release_had(dotted: str, name: str, text: str) -> None:
-    """What asks the machine, what builds code, where ahead-of-time kernels lie; of another name nothing is known."""
-    assert text_of(named(f"aiter.{dotted}", name)) == text
 
 
 def test_a_module_that_the_import_runs_must_be_there(site: Path) -> None:

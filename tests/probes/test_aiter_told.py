@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps.probes.aiter.calling import call_function
+from nsa_caps.probes.aiter.known import named
 from nsa_caps.probes.aiter.modules import Modules
 from nsa_caps.probes.aiter.run import Catcher, Run
 from nsa_caps.probes.aiter.space import Space, parts_of, text_of
@@ -156,6 +157,11 @@ def test_what_an_excerpt_leaves_out_is_as_every_release_had_it(
     run = Run(Space({"triton": ("3.5.0",)}), modules, call_function)
     assert is_one(modules.load(run, dotted, name))
     assert run.events == []
+
+
+def test_an_excerpt_without_the_folder_of_configs_has_it_where_every_release_had_it() -> None:
+    """The ahead-of-time kernels are looked for there."""
+    assert named("aiter.ops.triton.utils.core", "AITER_TRITON_CONFIGS_PATH") == "/aiter/ops/triton/configs"
 
 
 def test_a_deciding_module_is_executed_where_it_is_an_attribute_of_its_package() -> None:

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["define"]
 
 _JIT = frozenset({"triton.jit", "triton.experimental.gluon.jit"})
-# What may bind a name.
-_BINDING = frozenset({
-    ast.Name, ast.Global, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef,
-    ast.ExceptHandler,
-})  # fmt: skip
 
 
 def define(run: Run, node: ast.FunctionDef, frame: Frame) -> Any:
@@ -62,9 +57,6 @@ def _local(node: ast.FunctionDef) -> frozenset[str]:
     todo: list[ast.AST] = list(node.body)
     while todo:
         each = todo.pop()
-        if type(each) not in _BINDING:
-            todo += children(each)
-            continue
         if isinstance(each, ast.Global):
             declared.update(each.names)
         elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):

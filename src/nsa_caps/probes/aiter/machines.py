@@ -31,7 +31,7 @@ _ARCH = re.compile(r"gfx\d\w{1,8}")
 _NUMBER = re.compile(r"\d(?<![\w.]\d)\d{0,3}\b(?!\.\d)")
 # What compares nothing: a comment, and a line's key as in `attrs`, where the number is a parameter's.
 _ASIDE = re.compile(r"#[^\n\"']*$|^[ \t]*\(\d+,\):", re.MULTILINE)
-# Triton has had AMD's backend since 2.2: a smaller one is a list of numbers.
+# A smaller one is a list of numbers, as `[1, 1, 1]`: no machine is looked at that has a Triton before 3.1.
 _FIRST_TRITON = 2
 _MOST_OWN, _MOST_ARCHS, _MOST_PAGES, _LARGEST_PAGE = 8, 26, 24, 4096
 

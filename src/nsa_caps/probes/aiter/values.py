@@ -12,22 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
-    "Bound",
-    "Compiled",
-    "Context",
-    "Frame",
-    "Function",
-    "Kernel",
-    "Later",
-    "Launch",
-    "Launcher",
-    "ModuleRef",
-    "Native",
-    "Source",
-    "Special",
-    "Symbol",
-    "Tensor",
-    "Where",
+    "Bound", "Compiled", "Context", "Frame", "Function", "Kernel", "Later", "Launch", "Launcher", "ModuleRef", "Native",
+    "Source", "Special", "Symbol", "Tensor", "Where",
 ]  # fmt: skip
 
 
