@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nsa_caps import Host
-from nsa_caps.probes.aiter.files import EXCERPTS, PackageFiles
+from nsa_caps.probes.aiter.files import _DECIDING_NAMES, EXCERPTS, PackageFiles
 from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.probes.process_start import process_start
 from nsa_caps.testing import GENERATIONS, lay_out_packages, write_aiter_tree
@@ -134,3 +134,66 @@ def test_another_module_in_the_place_of_the_logits_is_not_passed_over(site: Path
     suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
     file_of(site, LOGITS).with_suffix("").with_name(f"pa_mqa_logits{suffix}").touch()
     assert read(site).logits_module is None
+
+
+def package(site: Path, **modules: object) -> PackageFiles:
+    """Return the files of a package, in a process that has imported some modules."""
+    named = {name.replace("__", "."): module for name, module in modules.items()}
+    return PackageFiles(Host({}, (str(site),), named, str(site.parent / "root")), str(site / "aiter"))
+
+
+def test_a_folder_that_was_imported_has_no_file(site: Path) -> None:
+    """Neither a bare folder nor a package that was put together from several is known by one."""
+    (site / "aiter/bare").mkdir()
+    modules = {"aiter.bare": loaded("aiter.bare", None), "aiter": loaded("aiter", None)}
+    files = package(site, **modules)
+    assert (files.module("aiter"), files.module("aiter.bare"), files.shadowed) == ("__init__.py", "", {})
+    assert read(site, **modules) == read(site)
+
+
+def test_where_a_module_was_imported_from_is_told(site: Path) -> None:
+    """Its own file, or that it has none."""
+    for place, told in ((Path("/elsewhere/cache.py"), "/elsewhere/cache.py"), (None, "no file")):
+        files = package(site, aiter__ops__cache=loaded("aiter.ops.cache", place))
+        assert files.module("aiter.ops.cache") is None
+        assert files.shadowed == {"aiter.ops.cache": f"this process imported it from {told}"}
+
+
+def test_a_file_without_an_ending_is_no_folder(site: Path) -> None:
+    """Python looks into folders alone."""
+    (site / "aiter/ops/plain").touch()
+    (site / "aiter/ops/folder").mkdir()
+    files = package(site)
+    assert (files.module("aiter.ops.plain"), files.module("aiter.ops.folder")) == (None, "")
+
+
+def test_a_folder_that_cannot_be_listed_is_noted(site: Path) -> None:
+    """It has no names, and the note names it."""
+    (site / "aiter/round").symlink_to("round")
+    files = package(site)
+    assert files.listing("round") == frozenset()
+    assert [note.source for note in files.notes] == [str(site / "aiter/round")]
+
+
+def test_a_file_as_old_as_the_process_is_the_one_that_it_imported(site: Path) -> None:
+    """What is newer by whatever little is not."""
+    path = file_of(site, CORE)
+    module = loaded(CORE, path)
+    files = package(site, **{CORE: module})
+    files._began = path.stat().st_ctime  # noqa: SLF001 as exact as a file's own time, which ticks are not
+    assert files.module(CORE) is not None
+    files = package(site, **{CORE: module})
+    files._began = path.stat().st_ctime - 0.001  # noqa: SLF001 likewise
+    assert files.module(CORE) is None
+
+
+def test_a_folder_of_an_excerpt_may_hold_all_that_decides(site: Path) -> None:
+    """And nothing else."""
+    lay_out_packages(site)
+    folder = site / "aiter/some"
+    folder.mkdir()
+    for name in _DECIDING_NAMES:
+        (folder / name).touch()
+    assert package(site).excerpt("aiter.some.other")
+    (folder / "more.py").touch()
+    assert not package(site).excerpt("aiter.some.other")

@@ -367,6 +367,16 @@ def test_what_is_blamed_is_what_is_not_understood_first() -> None:
     assert lines() == []
 
 
+def test_the_archs_of_gluon_are_those_that_take_pages_of_one() -> None:
+    """An arch that comes to gluon with others alone is in no list, and these are what is not accounted for."""
+    fates = fates_of(KNOWN._replace(arch_gate="assert"))
+    for machine in MACHINES:
+        if machine.arch == "gfx942" and machine.call == "token" and fates[machine].kernel == "base":
+            fates[machine] = RAISES
+    found = fitted(fates)
+    assert (found.calls, found.facts["gluon_archs"]) == (("token",), ("gfx1250",))
+
+
 def test_what_gfx1250_loads_is_not_told_by_the_bundle_of_another_arch() -> None:
     """Of tiles one machine alone has a bundle, and is no gfx1250."""
     machine = Machine("3.5.0", "gfx942", 64, True, 64, "1")

@@ -119,6 +119,18 @@ def test_another_way_to_ask_for_flydsl_is_not_known(tmp_path: Path, what: str) -
     assert not [each.row for each in decide(caps).verdicts if each.verdict == "met" and each.row.startswith("aiter")]
 
 
+@pytest.mark.parametrize("names", ["{} = least", "least = {}"])
+def test_a_minimum_may_have_two_names(tmp_path: Path, names: str) -> None:
+    """It is read whichever comes first."""
+    host = machine(tmp_path / "m", archs=["gfx942"], triton="3.7.0", aiter="861b4c93", environ=ASKED)
+    path, needs = Path(host.search_path[0], "aiter", FLYDSL), probe(host).aiter_source
+    path.write_text(path.read_text().replace("_MIN_FLYDSL_VERSION =", f"{names.format('_MIN_FLYDSL_VERSION')} =", 1))
+    source = probe(host).aiter_source
+    assert source is not None
+    assert needs is not None
+    assert source.flydsl_needs == needs.flydsl_needs == ">=0.1.8"
+
+
 def test_another_way_to_look_for_it_is_not_known(tmp_path: Path) -> None:
     """One that finds it where it is not installed would import kernels that fail."""
     host = machine(tmp_path / "m", archs=["gfx942"], triton="3.7.0", aiter="861b4c93", environ=ASKED)
@@ -161,6 +173,16 @@ def test_what_the_module_needs_is_read_from_all_of_it(tmp_path: Path, what: str)
     assert source is not None
     assert source.flydsl_needs == needs
     assert any(FLYDSL in line for line in source.unaccounted) is (needs is None)
+
+
+def test_of_a_module_that_cannot_be_read_it_is_not_known_what_it_needs(tmp_path: Path) -> None:
+    """It is no module that needs nothing."""
+    host = machine(tmp_path / "m", archs=["gfx942"], triton="3.7.0", aiter="861b4c93")
+    Path(host.search_path[0], "aiter", FLYDSL).write_bytes(b"\xff")
+    source = probe(host).aiter_source
+    assert source is not None
+    assert source.flydsl_needs is None
+    assert f"{FLYDSL}: cannot be read" in source.unaccounted
 
 
 @pytest.mark.parametrize(

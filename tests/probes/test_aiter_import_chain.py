@@ -13,6 +13,7 @@ import pytest
 from nsa_caps import Host
 from nsa_caps.probes.aiter.chain import Chain, chain
 from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.normal import text_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,6 +159,7 @@ FINE: dict[str, tuple[dict[str, str], set[str]]] = {
     "a branch whose names are not those": ({"ops/last": "raised, exits = 1, 2\nif raised:\n    y = exits\n"}, set()),
     "a function under another name refuses": ({"ops/last": "def f():\n    return 1\ndef ff():\n    raise OSError\nf()\n"}, set()),
     "a function that is called before it is defined anew": ({"ops/last": "def f():\n    return 1\nclass f_(object):\n    pass\nf()\n"}, set()),
+    "more branches than are judged": ({"ops/last": "x = 1\n" + "if x:\n    y = 1\n" * 250}, set()),
     "others that are called": ({"ops/last": "import os\nx = len('a')\ny: int = len('b')\nprint\n"}, set()),
 }  # fmt: skip
 # ruff: noqa: E501
@@ -263,3 +265,32 @@ def test_an_import_that_fails_is_not_called_fine(tmp_path: Path, what: str) -> N
         assert path == blamed
         if real.line and real.file == blamed and line:
             assert line == begin(tmp_path, blamed, real.line)
+
+
+def test_a_statement_that_may_refuse_is_told_by_its_digest(tmp_path: Path) -> None:
+    """A branch as it stands; a function that is called with the line that calls it. History is known by these."""
+    body = "def f():\n    raise OSError"
+    lay_out(tmp_path, {"ops/last": f"x = 1\nif x:\n    raise OSError\n{body}\ny = f()\nz = f()\n"})
+    assert scanned(tmp_path).refusals == [
+        ("ops/last.py", 2, text_digest("if x:\n    raise OSError")),
+        ("ops/last.py", 6, text_digest(f"{body}\ny = f()")),
+        ("ops/last.py", 7, text_digest(f"{body}\nz = f()")),
+    ]
+
+
+def test_each_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """As a whole, and what it would import is not looked for."""
+    lay_out(
+        tmp_path,
+        {"ops/last": "from . import other, more\nfrom . import pack\n", OTHER: "\0", "ops/more": "", "ops/pack": X},
+    )
+    found = scanned(tmp_path)
+    assert sorted(found.refusals) == [("ops/more.py", 0, "cannot be read"), ("ops/other.py", 0, "cannot be read")]
+    assert "aiter.ops.pack" in found.modules
+
+
+def test_a_branch_that_cannot_be_parsed_may_refuse(tmp_path: Path) -> None:
+    """A text that comes back to the left edge ends it for the scan, and what is left is no Python."""
+    lay_out(tmp_path, {"ops/last": "if 1:\n    # raise\n    s = '''\ntext\n'''\n"})
+    assert really(tmp_path).error is None
+    assert [(path, line) for path, line, _ in scanned(tmp_path).refusals] == [("ops/last.py", 1)]

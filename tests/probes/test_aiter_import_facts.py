@@ -184,3 +184,24 @@ def test_page_sizes_from_two_to_4096_are_looked_at() -> None:
     own = set(page_sizes("0 1 2 3 4096 4097")) - set(page_sizes(""))
     assert own == {3, 4096}
     assert page_sizes("").count(1) == 1 == page_sizes("1 1").count(1)
+
+
+VERSIONS = "import os\nimport triton\nfrom packaging.version import Version\n"
+OLD = "Version(triton.__version__) < Version('3.5.0')"
+
+
+def test_a_way_out_is_one_of_the_first_two_variables(site: Path) -> None:
+    """Of a gate that reads a third before, nothing is known."""
+    gate = f"if {OLD} and int(os.environ.get('AITER_OUT', '0')) == 0:\n    raise ImportError\n"
+    for others, known in ((0, True), (1, True), (2, False)):
+        before = "".join(f"os.environ.get('V{at}')\n" for at in range(others))
+        found, _ = facts(site, gate_facts, GATE, f"{VERSIONS}{before}{gate}")
+        assert found == ({"gate_triton": "3.5.0", "gate_escape": "AITER_OUT"} if known else {})
+
+
+def test_what_another_module_refuses_is_no_gate(site: Path) -> None:
+    """Even where it looks like one: it is told where it stands."""
+    other = "ops/triton/gluon/triton_version.py"
+    (site / "aiter" / other).write_text(f"{VERSIONS}assert not {OLD}\n")
+    text = "from . import triton_version\n# '3.5.0'\n"
+    assert facts(site, gate_facts, GATE, text) == ({}, [(other, 4, "AssertionError")])

@@ -57,7 +57,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("aiter", "triton", "build_targets")]:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] in ("aiter", "triton", "build_targets", "bare_one")
+    ]:
         del sys.modules[name]
     importlib.invalidate_caches()
 
@@ -122,6 +124,15 @@ KNOWN: dict[str, tuple[dict[str, str], int]] = {
         {INFO: X, CORE: "import aiter.ops.triton.utils.device_info as d\na = d.x\nb = d.x + 1"}, 2,
     ),
     "a bare name": ({BARE: X, CORE: "from build_targets import x as a"}, 1),
+    "a module that is new under its bare name": ({"jit/utils/bare_one": X, CORE: "import bare_one\nfrom bare_one import x as a"}, 1),
+    "a module in what is none, under its bare name": ({"jit/utils/bare_one": X, CORE: "a = 1\nimport bare_one.more"}, 0),
+    "a function of either of two": (
+        {
+            OTHER: "def f(): return 1\n", "ops/more": "def f(): return 2\n",
+            CORE: "import triton\nif triton.__version__ == '3.4.0':\n    from aiter.ops.other import f\nelse:\n    from aiter.ops.more import f\na = f()\n",
+        }, 1,
+    ),
+    "a module that is not understood and decides nothing": ({OTHER: "for x in (1,): pass\n", CORE: "from aiter.ops import other\na = 1"}, 1),
     "a module under its bare name": ({BARE: X, CORE: "import build_targets\na = 2"}, 1),
     "a function of a neighbour": ({INFO: "x = 2\ndef f(): return x", CORE: "from .device_info import f\nx = 3\na = f()"}, 1),
     "a function that asks for a neighbour": (

@@ -48,6 +48,9 @@ EXPRESSIONS = {
     "parts": ("(1, 2, 3)[1]", "[1, 2][-1]", "{'a': 1}['a']"),
     "parts of what differs": (f"(1, 2, 3, 4, 5, 6, 7, 8, 9)[{N}]", "triton.__version__[2]", f"(0, 1)[{N} == 5]"),
     "parts of either": (f"((1, 2) if {ENV} else (3, 4))[1]", f"({{'a': {N}}} if {ENV} else {{'a': 4}})['a']", "'ab'[1]"),
+    "tuples that differ, compared": (
+        f"(({N}, 1) if {ENV} else (2, {N})) == (5, 1)", f"[({N},), 3] == [(6,), 3]", f"{{1: {N}}} == {{1: 8}}",
+    ),
     "slices": ("(1, 2, 3)[1:]", "'abc'[:-1]", "triton.__version__[1:3]"),
     "slices of what differs": (f"'abcdefghij'[{N}:]", f"triton.__version__[:{N}]", f"(1, 2, 3)[{N} - 5:]"),
     "lookups": ("{'a': 1}.get('a')", "{'a': 1}.get('b')", "{'a': 1}.get('b', 2)"),
@@ -102,6 +105,7 @@ STATEMENTS = {
     "rebound": lines("a = 1", "b = a", "a = 2"),
     "an item of a dict": lines("a = {}", "a['x'] = 1", "b = a['x']"),
     "items of dicts that differ": lines(f"a = {{'x': 1}} if {ENV} else {{'x': 2}}", "a['y'] = 3", "b = a['y']"),
+    "a dict in a dict by its name": lines("c = {'x': 1}", "a = {**c, 'y': 2}"),
     "an item that is replaced": lines("a = {'x': 1, 'y': 2}", "a['x'] = 3"),
     "an if": lines(f"if {ENV}:", "    a = 1"),
     "an if of a constant": lines("if True:", "    a = 1", "else:", "    a = 2", "if 0:", "    b = 1"),
@@ -143,6 +147,7 @@ STATEMENTS = {
     "a try of what is no base": lines("import sys", "try:", "    sys.exit()", "except Exception:", "    a = 1"),
     "a try of an exit": lines("import sys", "try:", "    sys.exit()", "except SystemExit:", "    a = 1"),
     "a try of everything": lines("import sys", "try:", "    sys.exit()", "except BaseException:", "    a = 1"),
+    "an error by its name": lines("try:", "    raise OSError", "except OSError as error:", "    error", "    a = 1"),
     "a try of two": lines("try:", "    raise KeyError", "except (ValueError, KeyError):", "    a = 1"),
     "a try of a module's": lines("import builtins", "try:", "    raise OSError", "except builtins.OSError:", "    a = 1"),
     "a try in a try": lines(
@@ -184,6 +189,8 @@ STATEMENTS = {
     "a name of the module in a function": lines("def f():", "    return c", "c = 3", "a = f()"),
     "a local of the same name": lines("a = 1", "def f():", "    a = 2", "    return a", "b = f()"),
     "a local before it is bound": lines("a = 1", "def f():", "    b = a", "    a = 2", "    return b", "b = f()"),
+    "a local that an import binds": lines("def f():", "    b = os.sep", "    import os.path", "    return b", "a = f()"),
+    "a local before a function": lines("def f():", "    b = c", "    c = 1", "    def g(): pass", "    return b", "c = 2", "a = f()"),
     "a global": lines("a = 1", "def f():", "    global a", "    a = 2", "f()", "b = a"),
     "a global on some": lines("a = 1", "def f():", "    global a", f"    if {ENV}:", "        a = 2", "f()", "b = a"),
     "a function that some do not reach": lines("def f():", "    return 1", f"if {N} == 5:", "    a = f()"),
@@ -211,6 +218,14 @@ Q = "hasattr(os, 'sep')"
 U = "repr('abc')"
 # On how many machines what becomes of a module is known, and how many values are.
 PARTLY: dict[str, tuple[str, int, int]] = {
+    "parts of what is not known": (f"v, w, x, y, z = {U}\na = 1", 12, 12),
+    "a list that is kept in a dict": ("c = [1]\na = {'x': c}\nc.append(2)", 12, 0),
+    "an attribute of either of two": (f"a = (os if {ENV} else os.path).sep", 12, 9),
+    "a name of a function": ("a = len.__name__", 12, 0),
+    "a function and another": ("a = len is len\nb = max is len", 12, 0),
+    "a handler of what may be there": ("try:\n    import pytest\nexcept ImportError:\n    raise KeyError", 0, 0),
+    "an error behind a return in what may be": (f"def f():\n    if {Q}:\n        if {Q}:\n            return 1\n    raise OSError\na = f()", 0, 0),
+    "an error behind what is not understood in what may be": (f"if {Q}:\n    if {Q}:\n        for a in (1,):\n            pass\nraise OSError", 0, 0),
     "a list that grows": ("a = [1]\na.append(2)\nb = 1", 12, 12),
     "a list that is extended": ("a = [1]\na.extend([2, 3])\nb = 1", 12, 12),
     "returns of which some are not sure": (f"def f():\n    if {ENV}:\n        return 1\n    if {Q}:\n        return 2\n    return 3\na = f()", 12, 9),

@@ -12,13 +12,17 @@ from nsa_caps import Host
 from nsa_caps.probes.aiter.calling import call_function
 from nsa_caps.probes.aiter.chain import chain
 from nsa_caps.probes.aiter.files import PackageFiles
+from nsa_caps.probes.aiter.logits import LOGITS, outcome_of
 from nsa_caps.probes.aiter.machines import archs_of, page_sizes, triton_versions, variables
+from nsa_caps.probes.aiter.modules import Modules
 from nsa_caps.probes.aiter.normal import digest, text_digest
-from nsa_caps.probes.aiter.run import Run, TooMuchError
+from nsa_caps.probes.aiter.run import Event, Run, TooMuchError
 from nsa_caps.probes.aiter.segments import segments
 from nsa_caps.probes.aiter.space import Choice, Opaque, Space, choice, is_known, lifted, text_of
+from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.probes.python_source import SourceError
-from tests.probes.small_modules import MACHINES, compared
+from nsa_caps.testing import GENERATIONS, write_aiter_tree
+from tests.probes.small_modules import MACHINES, OneFile, compared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,8 +90,8 @@ def test_a_number_of_a_thousand_bits_is_known() -> None:
 
 def test_what_differs_in_two_thousand_ways_is_computed() -> None:
     """In more it is not known."""
-    for columns, known in ((40, True), (41, False)):
-        space = Space({"a": range(0, 50_000, 1000), "b": range(columns)})
+    for rows, columns, known in ((50, 40, True), (69, 29, False)):
+        space = Space({"a": range(0, rows * 1000, 1000), "b": range(columns)})
         found = lifted(operator.add, [space.choice("a"), space.choice("b")], space.all, "t")
         assert is_known(found) is known
 
@@ -140,7 +144,11 @@ def test_six_hundred_modules_are_followed(tmp_path: Path) -> None:
 def test_a_line_has_ten_thousand_characters(tmp_path: Path) -> None:
     """A file with a longer one is not read, and told."""
     assert linked(tmp_path, __init__="from . import a\n", a=f"x = 1\n#{'-' * 9_999}\ny = 1\n")[0] == []
-    for text in (f"x = 1\n#{'-' * 10_000}\ny = 1\n", f"#{'-' * 10_000}", f"x = 1\n#{'-' * 10_000}"):
+    line = f"#{'-' * 9_999}"
+    for text in (line, f"{line}\n", f"\n{line}", f"x = 1\n{line}\n", f"{line}\n{line}\n{line}", f"{line}\n" * 3):
+        assert linked(tmp_path, __init__="from . import a\n", a=text)[0] == []
+    line = f"#{'-' * 10_000}"
+    for text in (line, f"{line}\n", f"\n{line}", f"x = 1\n{line}\ny = 1\n", f"x = 1\n{line}", f"#\n{line[1:]}\n{line}"):
         refusals, _ = linked(tmp_path, __init__="from . import a\n", a=text)
         assert refusals == [("a.py", 0, "a line of more than 10000 characters")]
 
@@ -238,3 +246,43 @@ def test_a_choice_of_equal_values_is_that_value() -> None:
     assert choice([(1, 5), (2, 5), (0, 6)], "t") == 5
     found = choice([(1, 1), (2, True), (4, 1)], "t")
     assert [(mask, type(value)) for mask, value in found.parts] == [(5, int), (2, bool)]
+
+
+class _OneModule(OneFile):
+    """A package with the module of the logits alone."""
+
+    def module(self, dotted: str) -> str | None:
+        """Return the file of that module, and folders for its parents."""
+        return "it.py" if dotted == LOGITS[0] else "" if LOGITS[0].startswith(f"{dotted}.") else None
+
+
+def test_the_logits_are_evaluated_over_fourteen_archs_and_two_variables() -> None:
+    """The first that their module names."""
+    archs = " ".join(f"gfx5{at:02}" for at in range(20))
+    text = f"import os\n# {archs}\nfor x in (): pass\n" + "".join(f"os.getenv('V{at}')\n" for at in range(4))
+    files = _OneModule(text)
+    outcome = outcome_of(Modules(files), files)
+    assert outcome is not None
+    assert outcome.space.dimensions["arch"] == archs_of(text)[:14]
+    assert [name for name in outcome.space.dimensions if name.startswith("env:")] == ["env:V0", "env:V1"]
+
+
+def test_a_logits_module_that_nests_too_deep_is_unsure_everywhere() -> None:
+    """Also where control was gone already: nothing that was found before is said."""
+    files = _OneModule(f"import triton\nassert triton.__version__ != '3.8.0'\nx = {'-' * 70}1\n")
+    outcome = outcome_of(Modules(files), files)
+    assert outcome is not None
+    assert outcome.events[-1] == Event("unaccounted", outcome.space.all, 0, "deeper than any aiter nests", "it.py", 0)
+    assert outcome.unsure == outcome.space.all
+
+
+def test_twelve_lines_are_told(tmp_path: Path) -> None:
+    """Of a source with more that is not accounted for the first twelve."""
+    write_aiter_tree(tmp_path, GENERATIONS["04907edc"])
+    package = tmp_path / "aiter"
+    for at in range(14):
+        (package / f"m{at}.py").write_text("raise OSError\n")
+    init = package / "__init__.py"
+    init.write_text(init.read_text() + "".join(f"from . import m{at}\n" for at in range(14)))
+    source = aiter_source(Host({}, (str(tmp_path),), {}, "/nowhere"))["aiter_source"]
+    assert len(source.unaccounted) == 12

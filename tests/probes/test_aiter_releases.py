@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.machinery
+import os
+import shutil
 import subprocess
 import sys
 import tarfile
 from dataclasses import replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+import nsa_caps
 from nsa_caps import Host, decide, probe
 from nsa_caps.base.serial import to_plain
 from nsa_caps.probes.aiter.files import PackageFiles
@@ -19,9 +23,6 @@ from nsa_caps.probes.aiter.reader import PARTS, read_in_full
 from nsa_caps.probes.aiter.releases import known_facts, known_part, part_table, release_table, state_digest
 from nsa_caps.probes.installed_aiter import aiter_source
 from nsa_caps.testing import GENERATIONS, machine, write_aiter_tree
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SUFFIX = importlib.machinery.EXTENSION_SUFFIXES[0]
 
@@ -208,3 +209,31 @@ def test_a_release_with_a_change_is_known_as_it_is_read(tmp_path: Path, aiter_ch
                 assert found == read_in_full(files_of(tmp_path / tag), ""), (tag, relative)
             path.write_bytes(text)
     assert known > 500
+
+
+def test_the_tables_are_read_once_and_tell_of_releases() -> None:
+    """Two calls give one table."""
+    assert release_table() is release_table()
+    assert part_table() is part_table()
+    assert release_table()["releases"]
+    assert part_table()["parts"].keys() == PARTS.keys()
+
+
+def test_a_state_has_sixteen_digits(tmp_path: Path) -> None:
+    """As those of the tables."""
+    digests = [
+        *release_table()["releases"],
+        *(each for part in part_table()["parts"].values() for each in part["known"]),
+    ]
+    assert {len(digest) for digest in digests} == {16}
+    assert len(state_digest(files_of(tmp_path), {"modules": [], "opened": []})) == 16
+
+
+def test_without_the_tables_every_source_is_read_in_full(tmp_path: Path) -> None:
+    """As where the library lies in a zip file: nothing is known by a digest, and nothing fails."""
+    package = Path(nsa_caps.__file__).parent
+    shutil.copytree(package, tmp_path / "nsa_caps", ignore=shutil.ignore_patterns("*.json", "__pycache__"))
+    text = "import nsa_caps.probes.aiter.releases as r; print(r.release_table()['releases'], r.part_table()['parts'])"
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    told = subprocess.check_output([sys.executable, "-c", text], env=environ, cwd=tmp_path, text=True)
+    assert told == "{} {}\n"

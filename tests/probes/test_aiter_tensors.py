@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ def read(expression: str) -> tuple[Run, Any]:
         "page": page,
         "rows": ROWS,
         "torch": Symbol("torch"),
+        "dtypes": Opaque("aiter.dtypes"),
         "bytes": _types(BYTES),
         "mixed": _types(MIXED),
     }
@@ -54,6 +56,7 @@ def real(expression: str, page: int) -> tuple[str | None, Any]:
         "page": page,
         "rows": ROWS,
         "torch": torch,
+        "dtypes": SimpleNamespace(fp8=torch.float8_e4m3fnuz),
         "bytes": getattr(torch, BYTES[page]),
         "mixed": getattr(torch, MIXED[page]),
     }
@@ -107,6 +110,7 @@ SHOWN = {
     "w.stride(0)": 0,
     "kv.numel()": 0,
     "kv.dim()": 0,
+    "kv.view(dtypes.fp8).stride(0)": 1,
     # The last axis is cut.
     "kv[..., :128].stride(0)": 1,
     "kv[..., 128:].stride(0)": 1,

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsa_caps.probes import python_source
-from nsa_caps.probes.aiter.normal import digest, normal
+from nsa_caps.probes.aiter.kernels import body_digest
+from nsa_caps.probes.aiter.normal import children, digest, normal
 from nsa_caps.probes.aiter.segments import segments
 from nsa_caps.probes.python_source import SourceError, parse, string_literals
 
@@ -106,6 +107,49 @@ def test_common_statements_have_no_digest() -> None:
         None, None, ["f", "y", "z"], ["a", "b", "w"], ["g", "v"], ["E"],
     ]  # fmt: skip
     assert [told.digest if told else None for told in segment.each][2] == digest(ast.parse("y = f(z)").body)
+
+
+def test_a_text_that_begins_in_a_definition_and_ends_in_another_leaves_the_module_whole() -> None:
+    """Cut at the second `def`, both would be something else."""
+    text = "def f():\n    return '''\ndef g():\n    '''\n"
+    assert [segment.text for segment in segments(text)] == [text]
+
+
+def test_what_stands_below_a_dict_are_its_keys_and_values() -> None:
+    """A `**` has no key."""
+    found = ast.parse("{a: b, **c}", mode="eval").body
+    assert [ast.unparse(each) for each in children(found)] == ["a", "b", "c"]
+
+
+KERNEL = "import os\nA = f(1)\nB = 2\ndef k(x):\n    one(x)\n    two(A)\ndef one(x):\n    nothing()\n    three()\ndef two(x): pass\ndef three(): pass\n"
+
+
+@pytest.mark.parametrize("doing", [True, False])
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("three(): pass", "three(): return 1", False),
+        ("two(x): pass", "two(x): return 1", False),
+        ("f(1)", "f(2)", False),
+        ("B = 2", "B = 3", True),
+        ("def two", "def apart(): pass\ndef two", True),
+    ],
+)
+def test_a_kernel_is_known_with_all_that_it_is_made_of(doing: bool, old: str, new: str, same: bool) -> None:
+    """The functions and the constants that it names, directly or not, and nothing else of its module."""
+    before, after = (body_digest(segments(text), "k", doing=doing) for text in (KERNEL, KERNEL.replace(old, new)))
+    assert before is not None
+    assert (before == after) is same
+
+
+def test_a_comment_changes_what_a_kernel_is_written_as_alone() -> None:
+    """What cannot be parsed has no digest, and neither has what is not there."""
+    commented = KERNEL.replace("two(x): pass", "two(x): pass  # nothing")
+    for doing in (True, False):
+        before, after = (body_digest(segments(text), "k", doing=doing) for text in (KERNEL, commented))
+        assert (before == after) is doing
+        assert body_digest(segments(f"{KERNEL}A = (\n"), "k", doing=doing) is None
+        assert body_digest(segments(KERNEL), "l", doing=doing) is None
 
 
 # --- what statements do

@@ -14,7 +14,7 @@ from nsa_caps.probes.aiter.known import named
 from nsa_caps.probes.aiter.modules import Modules
 from nsa_caps.probes.aiter.run import Catcher, Run
 from nsa_caps.probes.aiter.space import Space, parts_of, text_of
-from nsa_caps.probes.aiter.values import Compiled, Special
+from nsa_caps.probes.aiter.values import Compiled, Kernel, Special, Where
 from tests.probes.small_modules import HEAD, MODULE, OneFile, compared, reading
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ TEXTS = {
     "q[0]": "{q}[0]", "q[r]": "{q}[{r}]", "q[1:]": "{q}[:]", "q.x": "{q}.x", "(q, r)": "({q},{r})", "[r]": "[{r}]",
     "{1: q}": "{{1:{q}}}", "str(q)": "str({q})", "len(r)": "len({r})", "f'{q}-{r}'": "str({q})+-+str({r})",
     "'x'.join(q)": "x.join({q})", "(1, 2)[q]": "(1,2)[{q}]", "print(q)": "print({q})",
+    "os.getenv('AITER_X') or 5 or q": "(environ AITER_X or None or 5)",
     "os.getenv('AITER_X') or q": "(environ AITER_X or None or {q})",
     "os.getenv('AITER_X') and 1": "(environ AITER_X or None and 1)",
 }  # fmt: skip
@@ -61,6 +62,7 @@ def test_what_either_way_leaves_is_told_by_both() -> None:
         assert text_of(frame.names["a"]) == "1|2"
 
 
+SOURCE = "from triton.compiler import ASTSource\ndef f(): pass\n"
 # What is not understood, at which line of the body.
 LINES = {
     "a loop": ("a = 1\nb = 2\nfor a in (1,):\n    pass\n", 3),
@@ -91,6 +93,12 @@ LINES = {
     "arguments by two stars": (f"def f(x=1):\n    return x\na = f(**({{'x': 2}} if {ENV} else {{'x': 3}}))\n", 3),
     "arguments whose names are no texts": ("def f(**k):\n    return 3\na = f(**{1: 2})\n", 3),
     "arguments of what is no dict": ("def f(x=1):\n    return x\na = f(**'')\n", 3),
+    "a source by place": (f"{SOURCE}a = ASTSource(f, fn=f, signature={{}}, constexprs={{}})\n", 3),
+    "a source without constants": (f"{SOURCE}a = ASTSource(fn=f, signature={{}})\n", 3),
+    "what is compiled is not known": ("a = triton.compile(hasattr(os, 'sep'))\n", 1),
+    "what is compiled is not known of some": (
+        f"{SOURCE}a = ASTSource(fn=f, signature={{}}, constexprs={{}}) if {ENV} else None\nb = triton.compile(a)\n", 4,
+    ),
     "globals": ("a = 1\nglobals()['b'] = 2\n", 2),
 }  # fmt: skip
 
@@ -103,6 +111,18 @@ def test_what_is_not_understood_is_told_at_its_line(what: str) -> None:
     first = next(event for event in run.events if event.kind == "unaccounted")
     assert (first.file, first.line - HEAD.count("\n"), first.must) == ("it.py", line, 0)
     assert compared(body)[:2] == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "told"),
+    [("a = 1\ndef f(:\n    pass\nb = f\n", 2, "cannot parse"), ("a = 1\nclass C(:\n    pass\n", 2, "the class C")],
+)
+def test_a_definition_that_cannot_be_parsed_is_told_at_its_line(body: str, line: int, told: str) -> None:
+    """A function where it is asked for, a class at once."""
+    run, _ = reading(body)
+    ((kind, at, detail),) = [(event.kind, event.line, event.detail) for event in run.events]
+    assert (kind, at) == ("unaccounted", line)
+    assert told in detail
 
 
 def test_a_handler_takes_the_errors_that_pythons_own_would() -> None:
@@ -126,6 +146,108 @@ def test_sources_that_differ_are_compiled_each_for_itself() -> None:
     parts = [part for _, part in parts_of(frame.names["a"], run.space.all)]
     assert all(isinstance(part, Compiled) for part in parts)
     assert [part.source.signature for part in parts] == [("a",), ("b",)]
+
+
+def test_sources_that_differ_in_two_ways_are_each_on_its_own_machines() -> None:
+    """The signature differs by the variable, the constants by Triton: four sources, and each machine has one."""
+    source = (
+        f"ASTSource(fn=f, signature={{'a': 1}} if {ENV} else {{'b': 2}},"
+        " constexprs={'c': 3} if triton.__version__ == '3.4.0' else {'d': 4})"
+    )
+    run, frame = reading(f"{HEAD}{SOURCE}a = triton.compile({source})\n")
+    assert frame is not None
+    assert run.events == []
+    told = {(part.source.signature, part.source.constants): mask for mask, part in frame.names["a"].parts}
+    unset, first = run.space.has("env:AITER_X", None), run.space.has("triton", "3.4.0")
+    unset |= run.space.has("env:AITER_X", "")
+    assert told == {
+        (("a",), ("c",)): first & ~unset,
+        (("a",), ("d",)): ~first & ~unset & run.space.all,
+        (("b",), ("c",)): first & unset,
+        (("b",), ("d",)): ~first & unset & run.space.all,
+    }
+
+
+def test_a_source_is_compiled_since_triton_3_3() -> None:
+    """Before, its constants had another name."""
+    run = Run(
+        Space({"triton": ("3.2.0", "3.3", "3.3.1")}),
+        Modules(OneFile(f"{SOURCE}a = ASTSource(fn=f, signature={{}}, constexprs={{}})\n")),
+        call_function,
+    )
+    run.modules.frame(run, MODULE, Where(MODULE))
+    assert [(event.kind, event.must, event.detail) for event in run.events] == [("raise", 0b001, "TypeError")]
+
+
+def test_a_module_of_tritons_is_there_since_the_release_that_has_it() -> None:
+    """Whatever its number ends with."""
+    run = Run(
+        Space({"triton": ("3.3.1", "3.4", "3.4.0")}), Modules(OneFile("import triton.experimental\n")), call_function
+    )
+    run.modules.frame(run, MODULE, Where(MODULE))
+    assert [(event.kind, event.must, event.detail) for event in run.events] == [("raise", 0b001, "ModuleNotFoundError")]
+
+
+def test_a_kernel_is_one_wherever_it_is_defined() -> None:
+    """At the left edge its body need not be parsed; another decorator of it is not known."""
+    run, frame = reading(
+        "import triton\n@triton.jit\ndef k(:\n    pass\n\na = k\nif True:\n    @triton.jit\n    def b(): pass\n"
+    )
+    assert frame is not None
+    assert run.events == []
+    for name, defined in (("a", "k"), ("b", "b")):
+        kernel = frame.names[name]
+        assert (type(kernel), kernel.module, kernel.name) == (Kernel, MODULE, defined)
+    run, frame = reading("import triton\nif 1:\n    @triton.jit()\n    def b(): pass\n")
+    assert [event.detail for event in run.events] == ["the decorator triton.jit"]
+
+
+def test_the_parameters_of_a_kernel_are_those_of_its_head() -> None:
+    """None are known of one that is not there, or whose head cannot be parsed; an excerpt leaves it out."""
+    modules = Modules(OneFile("def k(:\n    pass\ndef g(a, b):\n    pass\n"))
+    run = Run(Space({"triton": ("3.5.0",)}), modules, call_function)
+    modules.frame(run, MODULE, Where(MODULE))
+    assert [modules.parameters(Kernel(MODULE, name)) for name in "gkx"] == [["a", "b"], [], []]
+    assert Modules(Excerpt("")).parameters(Kernel("aiter.other", "g")) is None
+
+
+FUNCTIONS = ("f", *(f"g{at}" for at in range(8)))
+
+
+def closures(changed: str = "", new: str = "return 2", *, doing: bool) -> str:
+    """Return the digest of a function that calls eight others of its module, and as many that are none of it."""
+    body = "; ".join(f"g{at}(); other{at}()" for at in range(8))
+    text = "".join(f"def {name}():\n    {body if name == 'f' else 'return 1'}\n" for name in (*FUNCTIONS, "apart"))
+    text = text.replace(f"def {changed}():\n    return 1", f"def {changed}():\n    {new}")
+    modules = Modules(OneFile(text))
+    modules.frame(Run(Space({"triton": ("3.5.0",)}), modules, call_function), MODULE, Where(MODULE))
+    return modules.closure(MODULE, "f", doing=doing)
+
+
+@pytest.mark.parametrize("doing", [True, False])
+def test_a_function_is_known_with_all_that_it_names(doing: bool) -> None:
+    """A change of any other of its module that it names makes another digest, one of what it does not name does not."""
+    before = closures(doing=doing)
+    assert closures("apart", doing=doing) == before
+    assert len({before, *(closures(name, doing=doing) for name in FUNCTIONS[1:])}) == len(FUNCTIONS)
+
+
+def test_a_comment_changes_what_a_function_is_written_as_alone() -> None:
+    """What it does stays; of what cannot be parsed nothing is known."""
+    assert closures("g3", "return 1  # one", doing=True) == closures(doing=True)
+    assert closures("g3", "return 1  # one", doing=False) != closures(doing=False)
+    assert closures("g3", "return (", doing=True) == ""
+
+
+def test_a_statement_is_known_with_the_functions_that_it_names() -> None:
+    """Not with the others of its module."""
+    told = []
+    for first, second in ((1, 1), (2, 1), (1, 2)):
+        modules = Modules(OneFile(f"def f(): return {first}\ndef g(): return {second}\na = f()\n"))
+        modules.frame(Run(Space({"triton": ("3.5.0",)}), modules, call_function), MODULE, Where(MODULE))
+        told.append(modules.doing(MODULE, modules.files.segments("it.py")[-1], 0))
+    assert told[0] != told[1]
+    assert told[0] == told[2]
 
 
 class Excerpt(OneFile):
@@ -172,3 +294,39 @@ def test_a_deciding_module_is_executed_where_it_is_an_attribute_of_its_package()
     assert run.events == []
     modules.load(run, "aiter.ops.triton.utils", "core")
     assert [(event.detail, event.file, event.line) for event in run.events] == [("OSError", "it.py", 1)]
+
+
+BUNDLES = """import triton
+from triton.compiler import ASTSource
+from aiter.utility.triton.triton_metadata_redirect import AOTMetadataContext
+def f(): pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("bundles", "path"),
+    [
+        ("with AOTMetadataContext('f', 'x'):\n    with AOTMetadataContext('f', 'y'):\n        ", "y"),
+        ("with AOTMetadataContext('f', 'x'):\n    with AOTMetadataContext('f', 'y'):\n        pass\n    ", "x"),
+        ("with AOTMetadataContext('f', 'x'):\n    pass\n", None),
+    ],
+)
+def test_what_is_compiled_comes_from_the_innermost_bundle(bundles: str, path: str | None) -> None:
+    """Outside of all it is compiled in place."""
+    modules = Modules(
+        Excerpt(f"{BUNDLES}{bundles}a = triton.compile(ASTSource(fn=f, signature={{}}, constexprs={{}}))\n")
+    )
+    run = Run(Space({"triton": ("3.5.0",)}), modules, call_function)
+    frame = modules.frame(run, MODULE, Where(MODULE))
+    assert frame is not None
+    assert run.events == []
+    assert frame.names["a"].bundle == path
+
+
+@pytest.mark.parametrize("more", [", AOTMetadataContext('f', 'y')", " as c"])
+def test_another_with_is_not_understood(more: str) -> None:
+    """Two contexts in one, or a name for it."""
+    modules = Modules(Excerpt(f"{BUNDLES}with AOTMetadataContext('f', 'x'){more}:\n    pass\n"))
+    run = Run(Space({"triton": ("3.5.0",)}), modules, call_function)
+    modules.frame(run, MODULE, Where(MODULE))
+    assert [event.detail for event in run.events] == ["a with statement"]

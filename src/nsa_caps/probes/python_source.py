@@ -86,7 +86,7 @@ class Literals(NamedTuple):
 
     values: dict[str, str | None]
     unclear: set[str]
-    is_open: bool = False
+    is_open: bool
 
 
 def string_literals(module: ast.Module) -> Literals:

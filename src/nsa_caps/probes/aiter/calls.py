@@ -70,7 +70,7 @@ def _of_value(run: Run, method: Bound, positional: list[Any], named: dict[str, A
             joined(lifted(lambda key: owner.get(key, default), positional[:1], run.may, text), text), place
         )
     # A view of a dict changes with it.
-    if name in ("keys", "values", "items") or not (is_known(owner) and all(map(is_known, positional))):
+    if name in ("keys", "values", "items"):
         return Opaque(text)
     value = lifted(lambda value, *rest: getattr(value, name)(*rest), [owner, *positional], run.may, text)
     return run.settle(value, place)

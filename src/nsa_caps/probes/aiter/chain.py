@@ -70,7 +70,7 @@ class Chain:
     certain: set[str] = field(default_factory=set)
     missing: dict[str, str] = field(default_factory=dict)
     refusals: list[tuple[str, int, str]] = field(default_factory=list)
-    gluon: bool = False
+    gluon: bool = field(init=False)
 
 
 def chain(files: PackageFiles, module: str) -> Chain:
@@ -125,10 +125,14 @@ def _odd_line(text: str) -> tuple[int, str] | None:
 
 
 def _is_long(text: str) -> bool:
-    """Return whether a line is too long: it leaves a step of half its length without an end."""
-    half = _LONGEST_LINE // 2
-    steps = range(0, len(text) - half, half)
-    return any(text.find("\n", at, at + half) < 0 for at in steps) and max(map(len, text.split("\n"))) > _LONGEST_LINE
+    """Return whether a line is too long: from its begin no end of a line comes in time."""
+    begin = 0
+    while len(text) - begin > _LONGEST_LINE:
+        end = text.rfind("\n", begin, begin + _LONGEST_LINE + 1)
+        if end < 0:
+            return True
+        begin = end + 1
+    return False
 
 
 def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str) -> Iterator[tuple[str, bool]]:
@@ -152,7 +156,7 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
             piece = data[match.start() : end]
             if match["block"] in ("try", "else") or name == PACKAGE:
                 # Deeper in, a `try` of the branch may pass over a failure.
-                least = _least(piece) if name == PACKAGE and match["block"] != "try" else -1
+                least = _least(piece) if name == PACKAGE and match["block"] != "try" else None
                 for inner in _INNER_IMPORT.finditer(piece):
                     yield from _imported(files, package, inner, needed=len(inner["edge"]) == least)
             refusing = piece if judged and _may_refuse(piece, match["block"]) else None
@@ -162,7 +166,7 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
             left -= 1
             line = data[match.start() : data.find("\n", match.end())].strip()
             # An end of a line stands in front of the first, too.
-            number = data.count("\n", 0, match.start() + 1)
+            number = data.count("\n", 0, match.start()) + 1
             if left:
                 _judge(found, path, number, refusing, "" if match["block"] else line)
             else:
@@ -172,12 +176,13 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
 def _may_refuse(piece: str, block: str) -> bool:
     if not _REFUSES.search(piece):
         return False
-    return block != "class" or _least(piece) in map(len, _IN_CLASS.findall(piece))
+    least = _least(piece)
+    return block != "class" or any(len(edge) == least for edge in _IN_CLASS.findall(piece))
 
 
-def _least(piece: str) -> int:
-    """Return how far the lines of a block are indented that are so least."""
-    return min(map(len, _INDENTED.findall(piece)), default=0)
+def _least(piece: str) -> int | None:
+    """Return how far the lines of a block are indented that are so least; None: none is."""
+    return min(map(len, _INDENTED.findall(piece)), default=None)
 
 
 def _judge(found: Chain, path: str, line: int, piece: str, call: str) -> None:
@@ -197,12 +202,10 @@ def _judge(found: Chain, path: str, line: int, piece: str, call: str) -> None:
 def _refusing(data: str, name: str, functions: dict[str, str | None]) -> str | None:
     """Return the definition in this module of a function that is called, if it may refuse."""
     if name not in functions:
-        functions[name] = None
-        start = data.find(f"\ndef {name}(")
-        if start >= 0:
-            edge = _EDGE.search(data, start + len(name))
-            piece = data[start : edge.start() if edge else len(data)]
-            functions[name] = piece if _REFUSES.search(piece) else None
+        _, head, rest = data.partition(f"\ndef {name}(")
+        edge = _EDGE.search(rest)
+        piece = head + (rest[: edge.start()] if edge else rest)
+        functions[name] = piece if _REFUSES.search(piece) else None
     return functions[name]
 
 

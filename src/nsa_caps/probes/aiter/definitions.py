@@ -47,7 +47,7 @@ def _decorated(run: Run, value: Any, decorator: ast.expr, frame: Frame, text: st
         return value
     if name == "aiter.jit.core.compile_ops":
         return Opaque(text)
-    return run.unaccounted(f"the decorator {name[:60]}", where(decorator, frame))
+    return run.unaccounted(f"the decorator {name}", where(decorator, frame))
 
 
 def _local(node: ast.FunctionDef) -> frozenset[str]:

@@ -51,9 +51,9 @@ _MOST_DEEP = 60
 _FRESH = (ast.List, ast.Dict, ast.Tuple, ast.Call, ast.BinOp)
 
 
-def where(node: ast.AST, frame: Frame) -> Where:
+def where(node: ast.expr | ast.stmt, frame: Frame) -> Where:
     """Return the place of a node."""
-    return Where(frame.file, getattr(node, "lineno", 0))
+    return Where(frame.file, node.lineno)
 
 
 def evaluate(run: Run, node: ast.expr, frame: Frame) -> Any:
@@ -206,8 +206,6 @@ def _either(run: Run, node: Any, frame: Frame) -> Any:
         parts.append((false, run.within(false | unknown, false, lambda: evaluate(run, node.orelse, frame))))
     if not parts:
         return Opaque("never")
-    if len(parts) == 1:
-        return parts[0][1]
     if not unknown:
         return merged(parts, 0)
     text = f"({text_of(parts[0][1])} if {text_of(test)} else {text_of(parts[1][1])})"
@@ -218,11 +216,12 @@ def _either(run: Run, node: Any, frame: Frame) -> Any:
 
 
 def _compare(run: Run, node: Any, frame: Frame) -> Any:
-    values = [evaluate(run, each, frame) for each in (node.left, node.comparators[0])]
-    if len(node.ops) == 1:
-        return compared(run, node.ops[0], *values)
+    (op, *more), (second, *others) = node.ops, node.comparators
+    values = [evaluate(run, each, frame) for each in (node.left, second)]
+    if not more:
+        return compared(run, op, *values)
     # Whether control comes to those beyond is not sure.
-    values += [run.within(run.may, 0, lambda each=each: evaluate(run, each, frame)) for each in node.comparators[1:]]  # type: ignore[misc]
+    values += [run.within(run.may, 0, lambda each=each: evaluate(run, each, frame)) for each in others]  # type: ignore[misc]
     return chained(run, node.ops, values)
 
 

@@ -104,7 +104,8 @@ class PackageFiles:
             return f"this process imported it from {file if isinstance(file, str) else 'no file'}"
         if self._began is None:
             self._began = process_start(self._host) or math.inf
-        if (self._host.changed_at(whole) or 0.0) > self._began:
+        changed = self._host.changed_at(whole)
+        if changed is not None and changed > self._began:
             return "this process has imported it, and the file has changed since the process began"
         return None
 

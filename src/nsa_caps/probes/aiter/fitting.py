@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nsa_caps.capabilities.aiter_digests import LAUNCHES, LOGITS_LINES
 from nsa_caps.probes.aiter.logits import LEFT_OUT, Fired, Outcome
@@ -31,8 +30,7 @@ _BUNDLE = re.compile(
 _NEWEST = "3.9.0"
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(NamedTuple):
     """The facts of the logits module, by their names in `AiterSource`; the calls of which they foretell everything.
 
     Attributes:
@@ -214,17 +212,20 @@ def _foretold(here: _Machines, facts: dict[str, Any]) -> list[tuple[int, int]]:
     active = asked & listed if facts["arch_gate"] == "select" else asked
     if facts["wrapper"] == "plain":
         active = 0
-    divides = here.space.where("page", lambda page: CHUNK_K % page == 0)
-    multiple = here.space.where("page", lambda page: page % CHUNK_K == 0) if facts["chunk_rule"] == "either" else 0
+    divides = fits = here.space.where("page", lambda page: CHUNK_K % page == 0)
+    if facts["chunk_rule"] == "either":
+        fits |= here.space.where("page", lambda page: page % CHUNK_K == 0)
     tileable = here.space.where("page", lambda page: page % 16 == 0)
-    passes = without((divides | multiple) & (rows | tileable), gap)
+    passes = without(fits & (rows | tileable), gap)
     at_gfx1250 = (every ^ here.gfx1250) | (tiles & divides) | (rows & one)
     jit = active & passes & listed & at_gfx1250 & new
     if facts["aot_stops_jit"]:
         jit = without(jit, here.aot)
     bundle = without(active & passes & listed & at_gfx1250, jit)
-    old = 0 if facts["aot_needs_gluon_triton"] else here.triton(lambda version: _loads_as_old(facts, version))
-    bundle &= new | old
+    loads = new
+    if not facts["aot_needs_gluon_triton"]:
+        loads |= here.triton(lambda version: _loads_as_old(facts, version))
+    bundle &= loads
     plain = without(passes & rows, active)
     if facts["plain_pages"] == "one":
         plain &= one
@@ -247,12 +248,10 @@ def _foretold(here: _Machines, facts: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 def _is_new(facts: dict[str, Any], version: str) -> bool:
-    least = facts["gluon_triton"]
-    if least is None:
-        return False
-    if facts["triton_comparison"] == "text":
-        return version >= str(least)
-    return version_of(version_of(version).base_version) >= version_of(least)
+    least: str | None = facts["gluon_triton"]
+    if least is not None and facts["triton_comparison"] == "text":
+        return version >= least
+    return least is not None and version_of(version_of(version).base_version) >= version_of(least)
 
 
 def _loads_as_old(facts: dict[str, Any], version: str) -> bool:
@@ -274,12 +273,13 @@ def _misnamed(here: _Machines, fired: Fired, facts: dict[str, Any]) -> int:
     # Pages of more tokens that are no tiles are read wrong by gluon anyway, whatever the bundle is called.
     for mask, path in parts_of(fired.path, fired.mask & (here.space.all if tiles else here.one)):
         match = _BUNDLE.fullmatch(path) if isinstance(path, str) else None
-        right = 0
         if match is not None and bool(match["tiles"]) is tiles:
-            waves = int(match["waves"])
-            right = (here.gfx1250 if waves == at_gfx1250 else 0) | (
-                here.space.all ^ here.gfx1250 if waves == _WAVES else 0
-            )
-            right &= here.space.has("heads", int(match["heads"])) & here.space.has("page", int(match["page"]))
-        wrong |= without(mask, right)
+            mask = without(mask, _named(here, match, at_gfx1250))
+        wrong |= mask
     return wrong
+
+
+def _named(here: _Machines, bundle: re.Match[str], at_gfx1250: int) -> int:
+    """Return the machines that have the waves, heads and page of a bundle's name."""
+    waves = here.arch(lambda arch: int(bundle["waves"]) == (at_gfx1250 if arch == "gfx1250" else _WAVES))
+    return waves & here.space.has("heads", int(bundle["heads"])) & here.space.has("page", int(bundle["page"]))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["LOGITS", "flydsl_facts", "flydsl_names"]
 
 LOGITS = "flydsl_fp8_mqa_logits"
-_NAMES = ("_MIN_FLYDSL_VERSION", "_REQUIRED_FLYDSL_VERSION")
+_NAMES = frozenset({"_MIN_FLYDSL_VERSION", "_REQUIRED_FLYDSL_VERSION"})
 
 
 def flydsl_facts(files: Any) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -97,7 +97,7 @@ def _is_look(statement: ast.stmt) -> TypeGuard[ast.If]:
 
 def _version(statement: ast.stmt) -> str | None:
     """Return the text of `_MIN_FLYDSL_VERSION = Version(text)`, or without `Version`, as it was before 2026-04."""
-    if not isinstance(statement, ast.Assign) or ast.unparse(statement.targets[0]) not in _NAMES:
+    if not isinstance(statement, ast.Assign) or _NAMES.isdisjoint(map(ast.unparse, statement.targets)):
         return None
     text = statement.value
     if isinstance(text, ast.Call) and ast.unparse(text.func) == "Version" and len(text.args) == 1:

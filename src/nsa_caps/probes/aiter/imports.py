@@ -40,7 +40,8 @@ def _outcome(run: Run) -> tuple[int, int]:
     raised = doubt = 0
     for event in run.events:
         doubt |= without(event.may, event.must)
-        raised |= event.must if event.kind == "raise" else 0
+        if event.kind == "raise":
+            raised |= event.must
     return without(raised, doubt), doubt
 
 
@@ -103,11 +104,12 @@ def trim_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
     raised, doubt = _outcome(run)
     if doubt or raised or frame is None:
         return {}, _blamed(run)
-    bound = 0
-    for mask, value in parts_of(frame.names.get("dtypes"), space.all):
-        # Whatever a star import below may bind again: the modules beyond take `dtypes` from the package themselves.
-        if isinstance(value, (Later, ModuleRef)) and value.text == TYPES:
-            bound |= mask
+    # Whatever a star import below may bind again: the modules beyond take `dtypes` from the package themselves.
+    bound = sum(
+        mask
+        for mask, value in parts_of(frame.names.get("dtypes"), space.all)
+        if isinstance(value, (Later, ModuleRef)) and value.text == TYPES
+    )
     expected, trims = space.all, []
     for name in names:
         on = space.has(f"env:{name}", "1")
@@ -124,7 +126,7 @@ def fp8_facts(files: Any) -> tuple[dict[str, Any], tuple[Event, ...]]:
     """Return the archs that aiter has an fp8 type for, if each is the one that its GPU speaks."""
     path = files.module(TYPES)
     text = files.text(path) if path else None
-    if path is None or text is None:
+    if text is None:
         return {}, ()
     archs = archs_of(text)
     space = Space({"triton": ("3.8.0",), "arch": archs})

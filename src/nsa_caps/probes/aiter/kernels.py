@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["body_digest"]
 
 
-def body_digest(parts: list[Segment], name: str, *, doing: bool = False) -> str | None:
+def body_digest(parts: list[Segment], name: str, *, doing: bool) -> str | None:
     """Return the digest of a kernel, or None where its module has none of that name, or cannot be read.
 
     It covers the kernel, the functions of its module that it names, directly or not, and the module's own constants

@@ -84,7 +84,9 @@ def outcome_of(modules: Modules, files: Any) -> Outcome | None:
     try:
         _called(run, modules, module)
     except (TooMuchError, RecursionError) as error:
-        run.events.append(Event("unaccounted", space.all, 0, str(error), files.module(module), 0))
+        # Wherever control had come to.
+        run.may = space.all
+        run.unaccounted(str(error), Where(files.module(module)))
     _judged(found, modules)
     return found
 
@@ -145,24 +147,21 @@ def _judged(found: Outcome, modules: Modules) -> None:
 def _fired(event: Event, mask: int, modules: Modules) -> Iterator[Fired]:
     launch: Launch = event.detail
     for part, target in parts_of(launch.kernel, mask):
-        if isinstance(target, Kernel):
-            yield from _one(part, target, "plain", None, None, launch, modules)
-        elif isinstance(target, Compiled):
+        if isinstance(target, Compiled):
+            how = "jit" if target.bundle is None else "aot"
             for inner, source in parts_of(target.source, part):
-                if not isinstance(source, Source):
-                    continue
-                for least, kernel in parts_of(source.function, inner):
-                    if not isinstance(kernel, Kernel):
-                        continue
-                    how = "jit" if target.bundle is None else "aot"
-                    yield from _one(least, kernel, how, target.bundle, source, launch, modules)
+                if isinstance(source, Source):
+                    for least, kernel in parts_of(source.function, inner):
+                        yield from _one(least, kernel, how, target.bundle, source, launch, modules)
+        else:
+            yield from _one(part, target, "plain", None, None, launch, modules)
 
 
 def _one(
-    mask: int, kernel: Kernel, how: str, path: Any, source: Source | None, launch: Launch, modules: Modules
+    mask: int, kernel: Any, how: str, path: Any, source: Source | None, launch: Launch, modules: Modules
 ) -> Iterator[Fired]:
-    kind = KERNELS.get(kernel.name)
-    if kind is None or (kind == "plain") is not (how == "plain"):
+    kind = KERNELS.get(kernel.name) if isinstance(kernel, Kernel) else None
+    if kind is None:
         return
     parameters = modules.parameters(kernel)
     if parameters is None:

@@ -9,7 +9,7 @@ from packaging.version import Version
 
 __all__ = ["archs_of", "page_sizes", "triton_versions", "variables", "version_of"]
 
-version_of = lru_cache(maxsize=1_000)(Version)
+version_of = lru_cache(Version)
 """`Version` of a text: the same few are compared a thousand times."""
 
 # What has made a difference to a release of aiter, and what is written oddly.
@@ -51,8 +51,8 @@ def archs_of(text: str) -> tuple[str, ...]:
 
 def page_sizes(text: str) -> tuple[int, ...]:
     """Return the page sizes to look at."""
-    own = {int(number) for number in _NUMBER.findall(_ASIDE.sub("", text))} - set(_PAGES)
-    return (*_PAGES, *sorted(number for number in own if 1 < number <= _LARGEST_PAGE))[:_MOST_PAGES]
+    own = {int(number) for number in _NUMBER.findall(_ASIDE.sub("", text))} - {0, *_PAGES}
+    return (*_PAGES, *sorted(number for number in own if number <= _LARGEST_PAGE))[:_MOST_PAGES]
 
 
 def variables(text: str) -> list[str]:

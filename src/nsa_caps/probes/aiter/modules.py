@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from nsa_caps.capabilities.aiter_digests import FUNCTIONS, STATEMENTS
@@ -84,8 +85,8 @@ class Modules:
     def imports(self, run: Run, dotted: str, place: Where) -> Any:
         """Execute an import, and return the module."""
         root, bare = dotted.partition(".")[0], f"{BARE}.{dotted}"
-        # Where the first name is not there, nothing below it is.
-        if dotted in BARE_NAMES or (self.files.module(f"{BARE}.{root}") is not None and self.files.module(bare)):
+        # The first name tells; a folder without `__init__.py` comes behind any package elsewhere.
+        if dotted in BARE_NAMES or self.files.module(f"{BARE}.{root}"):
             dotted, root = bare, PACKAGE
         if root != PACKAGE:
             if root in sys.stdlib_module_names or root in PRESENT:
@@ -93,9 +94,7 @@ class Modules:
             else:
                 run.raises(run.may, "ModuleNotFoundError", place, sure=False)
             return Symbol(dotted)
-        parts = dotted.split(".")
-        for end in range(1, len(parts) + 1):
-            name = ".".join(parts[:end])
+        for name in accumulate(dotted.split("."), "{}.{}".format):
             if self.files.module(name) is None:
                 self.missing(run, name, place)
             elif name in DECIDING:
@@ -104,19 +103,18 @@ class Modules:
 
     def since(self, run: Run, dotted: str, error: str, place: Where) -> None:
         """Raise on the Tritons that are older than a module of theirs."""
-        floor = since_triton(dotted)
-        if floor > (0, 0):
-            run.raises(run.space.where("triton", lambda each: version_of(each).release[:2] < floor), error, place)
+        floors = since_triton(dotted)
+        if floors:
+            older = run.space.where("triton", lambda each: any(version_of(each).release < floor for floor in floors))
+            run.raises(older, error, place)
 
     def load(self, run: Run, dotted: str, name: str) -> Any:
         """Return what a module has under a name."""
         if self.files.module(dotted) is None and self.files.excerpt(dotted):
             # What an excerpt leaves out is as history has it.
             return Kernel(dotted, name) if name in known.KERNELS else known.named(dotted, name)
-        if dotted not in DECIDING and dotted not in self.frames:
-            role = self.role(dotted, name)
-            if role is not None:
-                return role
+        if (dotted, name) in known.TRUSTED:
+            return known.TRUSTED[dotted, name]
         frame = self.frame(run, dotted, Where(dotted))
         if frame is not None and name in frame.names:
             value = frame.names[name]
@@ -167,19 +165,17 @@ class Modules:
             return role
         if segment.kind == "class":
             return Opaque(f"{dotted}.{segment.name}")
-        first = segment.text.split("\n", 1)[0].strip()
+        first = segment.text.partition("\n")[0].strip()
         if first in ("@triton.jit", "@gluon.jit"):
             return Kernel(dotted, segment.name)
         try:
             (node,) = segment.body
-        except (SourceError, ValueError) as error:
+        except ValueError as error:
             return run.unaccounted(str(error), Where(frame.file, segment.line))
         return define(run, node, frame) if isinstance(node, ast.FunctionDef) else Opaque(segment.name)
 
     def role(self, dotted: str, name: str) -> Any:
         """Return what a function is known to be, by the digest of all that it calls in its module."""
-        if (dotted, name) in known.TRUSTED:
-            return known.TRUSTED[dotted, name]
         if (dotted, name) not in known.ROLES:
             return None
         # By its text first, which need not be parsed.
@@ -256,8 +252,6 @@ class Modules:
                     run.unaccounted(f"the class {segment.name}", Where(frame.file, segment.line))
                 continue
             for at, statement in enumerate(segment.body):
-                if not run.may:
-                    break
                 if dotted in STATEMENTS and self.doing(dotted, segment, at) in STATEMENTS[dotted]:
                     for name in bound_names(statement):
                         frame.names[name] = Opaque(f"{frame.module}.{name}")
@@ -297,7 +291,7 @@ def _is_plain_class(segment: Segment) -> bool:
     """Return whether a class binds nothing but methods and constants, so that nothing of its body refuses."""
     try:
         (node,) = segment.body
-    except (SourceError, ValueError):
+    except ValueError:
         return False
     if not isinstance(node, ast.ClassDef) or node.bases or node.keywords:
         return False

@@ -72,10 +72,9 @@ _SINCE = {
 }
 
 
-def since_triton(module: str) -> tuple[int, int]:
-    """Return the first Triton that has a module of it."""
-    found = [since for name, since in _SINCE.items() if module == name or module.startswith(name + ".")]
-    return max(found, default=(0, 0))
+def since_triton(module: str) -> list[tuple[int, int]]:
+    """Return the first Tritons that have a module of it, and those above it, as far as one lacked them."""
+    return [since for name, since in _SINCE.items() if module == name or module.startswith(name + ".")]
 
 
 def _environment(run: Run, positional: list[Any], named: dict[str, Any], _: Where) -> Any:
@@ -112,7 +111,7 @@ def _compile(run: Run, positional: list[Any], _: dict[str, Any], where: Where) -
     if len(positional) != 1:
         return run.unaccounted("triton.compile with other arguments", where)
     bundle = run.bundle[-1] if run.bundle else None
-    source = positional[0]
+    (source,) = positional
     if isinstance(source, Source):
         return Compiled(source, bundle)
     if isinstance(source, Choice) and all(isinstance(part, Source) for _, part in source.parts):

@@ -23,6 +23,7 @@ _WITHOUT_NODES = frozenset({
     "arg", "asname", "attr", "cls_name", "conversion", "ctx", "id", "is_async", "kind", "kwd_attrs", "level", "module",
     "name", "names", "op", "ops", "rest", "simple", "type_comment", "type_ignores",
 })  # fmt: skip
+_BLOCKS = frozenset({"body", "orelse", "finalbody"})
 _FIELDS: dict[type[ast.AST], tuple[str, ...]] = {}
 _LENGTH = 12
 
@@ -131,7 +132,7 @@ def _fields(node: ast.AST, names: dict[str, str], out: list[str]) -> None:
             _node(value, names, out)
         elif isinstance(value, list):
             out.append("[")
-            if value and isinstance(value[0], ast.stmt):
+            if field in _BLOCKS:
                 _block(value, names, out)
             else:
                 for each in value:
@@ -141,7 +142,8 @@ def _fields(node: ast.AST, names: dict[str, str], out: list[str]) -> None:
                         out.append(repr(each))
                     out.append(",")
             out.append("]")
-        elif field == "name" and isinstance(node, ast.ExceptHandler):
+        elif isinstance(node, ast.ExceptHandler):
+            # Its name.
             out.append(names.get(str(value), repr(value)))
         else:
             out.append(repr(value))

@@ -86,10 +86,9 @@ def _read(
     executed: tuple[str, ...] = ()
     # The logits first: a module that they execute has told what it refuses.
     for name in ("logits", *(each for each in PARTS if each != "logits")):
-        if name in _OF_TILES and facts["logits_preshuffle"] is False:
-            continue
+        old = name in _OF_TILES and facts["logits_preshuffle"] is False
         # Of a module that cannot be read there are no calls.
-        if name == "kernels" and "calls" not in facts:
+        if old or (name == "kernels" and "calls" not in facts):
             continue
         found = known(name)
         if found is None:
@@ -198,7 +197,7 @@ def _kernels(files: PackageFiles) -> tuple[dict[str, Any], Lines]:
         path = next((files.module(module) for module in modules if files.module(module)), None)
         if path is None and kind == "plain" and all(map(files.excerpt, modules)):
             left_out.append("plain:*")
-        if path is None or files.text(path) is None:
+        if not path or files.text(path) is None:
             continue
         parts = files.segments(path)
         body = next(

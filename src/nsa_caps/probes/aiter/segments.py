@@ -57,7 +57,7 @@ class Segment:
         end = _HEAD.search(self.text)
         try:
             (node,) = parse(f"{self.text[: end.end()]} ..." if end else self.text).body
-        except (SourceError, ValueError):
+        except ValueError:
             node, *_ = self.body
         return node.args if isinstance(node, ast.FunctionDef) else None
 

@@ -62,7 +62,7 @@ def _takes_preshuffle(run: Run, segment: Segment, positional: tuple[str, ...], p
     if not isinstance(node, ast.FunctionDef) or len(node.decorator_list) != 1:
         run.unaccounted(f"the decorators of {segment.name}", where)
         return None
-    decorator, args = node.decorator_list[0], node.args
+    (decorator,), args = node.decorator_list, node.args
     if not _builds_itself(decorator, segment.name):
         run.unaccounted(f"{segment.name} is built from another function", where)
     if not all(isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant) for each in node.body):
@@ -79,7 +79,7 @@ def _takes_preshuffle(run: Run, segment: Segment, positional: tuple[str, ...], p
 def _builds_itself(decorator: ast.expr, name: str) -> bool:
     if not isinstance(decorator, ast.Call) or len(decorator.args) != 1:
         return False
-    module = decorator.args[0]
+    (module,) = decorator.args
     if not isinstance(module, ast.Constant) or module.value != "module_cache":
         return False
     for keyword in decorator.keywords:
@@ -124,10 +124,10 @@ def _parameters(parts: list[Segment], name: str) -> Iterator[str]:
 def takes_tiles(files: Any, module: str, entry: str) -> bool | None:
     """Return whether the logits function has `Preshuffle` and `KVBlockSize`, which engines always pass (fe927e8d)."""
     path = files.module(module)
-    if path is None or files.text(path) is None:
+    if not path or files.text(path) is None:
         return None
     try:
         names = set(_parameters(files.segments(path), entry))
     except SourceError:
         return None
-    return {f"{entry}(Preshuffle)", f"{entry}(KVBlockSize)"} <= names if names else None
+    return names.issuperset((f"{entry}(Preshuffle)", f"{entry}(KVBlockSize)")) if names else None

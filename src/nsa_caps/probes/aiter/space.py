@@ -198,7 +198,7 @@ def _whole(value: Any, live: int) -> Any:
     if isinstance(value, Choice):
         if not value.holds(_HOLDERS):
             return value
-        parts = [(mask & live, _whole(part, mask & live)) for mask, part in value.parts]
+        parts = [(mask & live, _whole(part, mask)) for mask, part in value.parts]
         return joined(Choice(tuple(parts), value.text), value.text)
     if not isinstance(value, _HOLDERS):
         return value
@@ -259,7 +259,7 @@ def is_known(value: Any) -> bool:
     if isinstance(value, (tuple, list, set, frozenset)):
         return all(map(is_known, value))
     if isinstance(value, dict):
-        return all(map(is_known, value)) and all(map(is_known, value.values()))
+        return all(map(is_known, value.values()))
     return True
 
 

@@ -41,12 +41,10 @@ def _expression(run: Run, node: Any, frame: Frame) -> None:
         return
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name):
         name = call.func.value.id
-        one = len(call.args) == 1 and not call.keywords
-        grows = one and (
-            call.func.attr == "append" or (call.func.attr == "extend" and isinstance(call.args[0], ast.List))
-        )
-        if grows and isinstance(frame.names.get(name), list):
-            evaluate(run, call.args[0], frame)
+        (only,) = call.args if len(call.args) == 1 and not call.keywords else (None,)
+        grows = call.func.attr == "append" or (call.func.attr == "extend" and isinstance(only, ast.List))
+        if only is not None and grows and isinstance(frame.names.get(name), list):
+            evaluate(run, only, frame)
             # What it holds now differs between machines, and nothing that decides asks for it.
             frame.names[name] = Opaque(f"{name} changed")
             return
@@ -164,7 +162,7 @@ def _joined(left: list[tuple[int, dict[str, Any]]], unknown: int) -> dict[str, A
     found: dict[str, Any] = {}
     for name in dict.fromkeys(name for _, names in left for name in names):
         values = [(mask, names.get(name, _UNBOUND)) for mask, names in left]
-        first = values[0][1]
+        (_, first), *_ = values
         found[name] = first if all(value is first for _, value in values) else merged(values, unknown)
     return found
 
@@ -212,8 +210,7 @@ def _try(run: Run, node: Any, frame: Frame) -> None:
         after_may = after_sure = 0
         for handler in node.handlers:
             _put(frame, {**before, **changed})
-            if handler.name:
-                frame.names[handler.name] = Opaque("error")
+            frame.names[handler.name] = Opaque("error")
             run.may = catcher.may
             run.must = catcher.must if len(node.handlers) == 1 else 0
             execute(run, handler.body, frame)
