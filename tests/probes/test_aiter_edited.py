@@ -207,6 +207,15 @@ def test_a_kernel_that_was_changed_was_never_compiled(tmp_path: Path) -> None:
     assert changed.compiled == tuple(each for each in compiled if not each.startswith("base:"))
 
 
+def test_of_kernels_that_cannot_be_read_it_is_not_told_that_they_were_changed(tmp_path: Path) -> None:
+    """That their file cannot be read is told."""
+    write_aiter_tree(tmp_path, GENERATIONS["04907edc"])
+    (tmp_path / "aiter" / KERNELS).write_bytes(b"\xff")
+    source: AiterSource = aiter_source(Host({}, (str(tmp_path),), {}, "/nowhere"))["aiter_source"]
+    assert source.compiled == ("plain:*",)
+    assert not any("never compiled" in line for line in source.unaccounted)
+
+
 @pytest.mark.parametrize("excerpt", [True, False])
 def test_the_plain_kernel_may_be_left_out_of_an_excerpt(tmp_path: Path, excerpt: bool) -> None:
     """There it is taken to be as history had it, on any arch; elsewhere nothing is known of it."""

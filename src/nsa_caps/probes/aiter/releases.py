@@ -28,20 +28,19 @@ TABLE, PARTS = (os.path.join(os.path.dirname(__file__), name) for name in ("rele
 
 
 @cache
-def release_table() -> Mapping[str, Any]:
-    """Return the table.
+def release_table(path: str = TABLE) -> Mapping[str, Any]:
+    """Return the table; an empty one where there is no file of it.
 
     It has the modules asked for, those of them that were opened, by digest the facts' index and a name, the facts, and
     the Pythons that came to them.
     """
-    # As in a zip file: every source is then read in full.
-    return _kept(TABLE) or {"pythons": [], "modules": [], "opened": [], "releases": {}, "facts": []}
+    return _kept(path) or {"pythons": [], "modules": [], "opened": [], "releases": {}, "facts": []}
 
 
 @cache
-def part_table() -> Mapping[str, Any]:
+def part_table(path: str = PARTS) -> Mapping[str, Any]:
     """Return the table of parts, each with its modules and, by digest, its facts; Pythons are as in the other."""
-    return _kept(PARTS) or {"pythons": [], "parts": {}}
+    return _kept(path) or {"pythons": [], "parts": {}}
 
 
 def _kept(path: str) -> dict[str, Any] | None:
@@ -49,6 +48,7 @@ def _kept(path: str) -> dict[str, Any] | None:
         with open(path, encoding="utf-8") as stream:
             found: dict[str, Any] = json.load(stream)
     except OSError:
+        # As in a zip file: every source is then read in full.
         return None
     return found
 

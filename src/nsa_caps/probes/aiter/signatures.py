@@ -124,9 +124,10 @@ def _parameters(parts: list[Segment], name: str) -> Iterator[str]:
 def takes_tiles(files: Any, module: str, entry: str) -> bool | None:
     """Return whether the logits function has `Preshuffle` and `KVBlockSize`, which engines always pass (fe927e8d)."""
     path = files.module(module)
-    if not path or files.text(path) is None:
+    if not path:
         return None
     try:
+        # None where the file cannot be read.
         names = set(_parameters(files.segments(path), entry))
     except SourceError:
         return None
