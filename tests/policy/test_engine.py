@@ -186,15 +186,34 @@ def test_pooled_keys_have_pages_of_64(tmp_path: Path) -> None:
         assert runs(tmp_path / str(index), "sglang", asked=asked, **described)[0] == row, size
 
 
-def test_no_fix_leads_pooled_keys_to_pages_of_one_token(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooled", [2, 4])
+def test_no_fix_leads_pooled_keys_to_pages_of_one_token(tmp_path: Path, pooled: int) -> None:
     """SGLang's pool asserts against them: what is told is the size that it takes, and nothing of `aiter-token`'s."""
     caps = nsa_caps.probe(machine(tmp_path, archs=["gfx942"], aiter="04907edc", triton="3.7.0", environ=AITER))
-    decision = decide_for_engine(caps, nsa_caps.Request(index_kpool=4, page_size=16))
+    decision = decide_for_engine(caps, nsa_caps.Request(index_kpool=pooled, page_size=16))
     (tiles,) = decision.verdict("aiter-preshuffle").reasons
-    assert (tiles.observed, tiles.required) == ("SGLang as it is, page size 16, index_kpool 4", "pages of 64")
+    assert (tiles.observed, tiles.required) == (f"SGLang as it is, page size 16, index_kpool {pooled}", "pages of 64")
     for row in ("aiter-token", "portable"):
         (reason,) = decision.verdict(row).reasons
         assert (reason.code, reason.fix) == ("engine.row", None)
+
+
+def test_what_was_not_asked_for_is_out_for_that_alone(tmp_path: Path) -> None:
+    """Asked for `portable` alone, SGLang as it is has nothing: told is what that takes, and no fix of another row."""
+    caps = nsa_caps.probe(machine(tmp_path, archs=["gfx942"], aiter="04907edc", triton="3.7.0", environ=AITER))
+    decision = decide_for_engine(caps, nsa_caps.Request(rows=("portable",)))
+    assert decision.chosen is None
+    assert nsa_caps.decide(decision.caps, decision.request).chosen is None
+    for verdict in decision.verdicts:
+        (reason,) = verdict.reasons
+        told = (reason.code, reason.required, reason.fix)
+        if verdict.row == "portable":
+            assert told == (
+                "engine.row", "this library's kernels in it, pages of 64, one token an index key",
+                "put this library's kernels into SGLang: NSA_CAPS_INSTALL=1",
+            )  # fmt: skip
+        else:
+            assert told == ("row.not-in-request", "one of portable", None), verdict.row
 
 
 def test_a_refusal_says_what_it_would_take(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_another_machine_makes_it_void(caps: Capabilities) -> None:
 
 def test_a_verdict_that_is_bound_to_less_than_the_row_runs_says_nothing() -> None:
     """A row that came to stand on another package since."""
-    assert void_because(KEPT, (*ROW.bound_packages, "aiter"), CAPS) == "it is bound to no aiter"
+    assert void_because(KEPT, (*ROW.bound_packages, "flydsl", "aiter"), CAPS) == "it is bound to no aiter"
 
 
 @pytest.mark.parametrize("verdict", ["wrong", "cannot-run", "timed-out"])
@@ -83,6 +83,16 @@ def test_known_wrong_here_refuses(verdict: str) -> None:
     assert reason.code == f"selfcheck.{verdict}"
     assert "gather: 3 of 9 differ" in reason.observed
     assert reason.fix == "nsa-caps prove --again --row reference"
+
+
+def test_the_report_says_what_was_proven_and_what_that_settles() -> None:
+    """Of a GPU whose arch is not in any table, which the row alone would be unknown of."""
+    new = CAPS.replace(devices=(Device(0, "sm_999", "t", model="NVIDIA H100"),), kept=(replace(KEPT, row="portable"),))
+    decision = decide(new, Request(rows=("portable",)))
+    (settled,) = decision.verdict("portable").settled
+    told = " ".join(decision.explain().split())
+    assert "proven here on NVIDIA H100, 2026-11-25: all right" in told
+    assert f"unknown, and proven here: {settled.summary}: {settled.observed} [{settled.code}]" in told
 
 
 def test_another_request_has_no_proof() -> None:

@@ -240,7 +240,11 @@ def _forced_row(caps: Capabilities) -> str:
 
 def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVerdict:
     page_size = row.page_size if request.page_size is None else request.page_size
-    found = (_allowed(row, request), _not_displaced(row, forced), *(check(caps, request) for check in row.requirements))
+    found = (
+        not_in_request(row.name, request),
+        _not_displaced(row, forced),
+        *(check(caps, request) for check in row.requirements),
+    )
     reasons = tuple(reason for reason in found if reason is not None)
     pages, problem = page_format(caps, request, row)
     # The rows here require what a page format needs; a third party's may not.
@@ -261,13 +265,14 @@ def _judge(row: Row, caps: Capabilities, request: Request, forced: str) -> RowVe
     return RowVerdict(row.name, verdict, page_size, reasons, pages, settled, proofs)
 
 
-def _allowed(row: Row, request: Request) -> Reason | None:
-    if request.rows is None or row.name in request.rows:
+def not_in_request(row: str, request: Request) -> Reason | None:
+    """Return why a row is out where the request names others."""
+    if request.rows is None or row in request.rows:
         return None
     return Reason(
         "row.not-in-request",
         "unmet",
-        observed=row.name,
+        observed=row,
         required=f"one of {', '.join(request.rows)}",
         source="the request",
     )

@@ -11,7 +11,7 @@ from nsa_caps.base.lines import HANG
 from nsa_caps.capabilities.engines import ENGINE_TABLE
 from nsa_caps.capabilities.records import Package
 from nsa_caps.policy.changes import Change
-from nsa_caps.policy.decision import decide
+from nsa_caps.policy.decision import decide, not_in_request
 from nsa_caps.policy.explain import short_headline
 from nsa_caps.policy.reasons import Reason
 from nsa_caps.policy.request import Request
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nsa_caps.capabilities.engines import EngineRow
     from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.policy.decision import Decision
+    from nsa_caps.policy.reasons import RowVerdict
     from nsa_caps.policy.rows import Row
 
 __all__ = ["decide_for_engine", "decisions_for_engine", "engine_lines", "engine_rows", "with_engine"]
@@ -101,7 +102,7 @@ def decide_for_engine(
     unmet = tuple(each.row for each in verdicts if each.verdict == "unmet")
     own = {row.row for row in ENGINE_TABLE[caps.engine].rows or () if request.index_kpool == 1 or row.pooled_sizes}
     names = tuple(name for name in names if name not in barred) or tuple(name for name in unmet if name in own) or unmet
-    return _nothing(decide(caps, replace(request, rows=names), rows), kernels=kernels)
+    return _nothing(decide(caps, replace(request, rows=names), rows), request, kernels=kernels)
 
 
 def with_engine(caps: Capabilities) -> Capabilities:
@@ -148,17 +149,19 @@ def _sizes(row: EngineRow, request: Request) -> tuple[int | None, ...]:
     return sizes if request.page_size is None else tuple(size for size in sizes if size == request.page_size)
 
 
-def _nothing(decision: Decision, *, kernels: bool) -> Decision:
+def _nothing(decision: Decision, asked: Request, *, kernels: bool) -> Decision:
     """Return the decision with every row refused: those that the engine has elsewhere by what it would take."""
-    caps, request = decision.caps, decision.request
+    caps, rows = decision.caps, decision.request.rows or ()
     known = {row.row for row in ENGINE_TABLE[caps.engine].rows or () if caps.platform in row.platforms}
-    verdicts = tuple(
-        replace(each, verdict="unmet", reasons=(_not_run(each.row, caps, request, kernels=kernels),))
-        if each.row in known and each.row not in (request.rows or ())
-        else each
-        for each in decision.verdicts
-    )
-    return replace(decision, verdicts=verdicts, chosen=None, forced=False)
+
+    def refused(each: RowVerdict) -> RowVerdict:
+        # What was not asked for is out for that alone: no fix brings it.
+        reason = not_in_request(each.row, asked)
+        if reason is None and each.row in known and each.row not in rows:
+            reason = _not_run(each.row, caps, asked, kernels=kernels)
+        return each if reason is None else replace(each, verdict="unmet", reasons=(reason,))
+
+    return replace(decision, verdicts=tuple(map(refused, decision.verdicts)), chosen=None, forced=False)
 
 
 def _not_run(name: str, caps: Capabilities, request: Request, *, kernels: bool) -> Reason:
