@@ -42,7 +42,8 @@ _REFUSES = re.compile(r"\b(?:raise|assert|exit|_exit|quit|abort)\b")
 # What a statement behind another of its line does that matters: nobody writes aiter so.
 _SECOND = re.compile(r";[^\n;]*\b(?:import|raise|assert|exit|_exit|quit|abort)\b")
 _FIRST = re.compile(r"[A-Za-z_][^#]*")
-# What may refuse in a class, whose methods do not run.
+# How far the body of a class is indented, and what may refuse in it, whose methods do not run.
+_CLASS_BODY = re.compile(r"\nclass\b[^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*([ \t]+)")
 _IN_CLASS = re.compile(r"\n([ \t]+)(?:if|for|while|with|try|class|raise|assert|[\w.]*(?:exit|quit|abort)\()")
 _INNER_IMPORT = re.compile(rf"\n(?P<edge>[ \t]+){_IMPORT}")
 _INDENTED = re.compile(r"\n([ \t]+)[^\s#]")
@@ -156,10 +157,11 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
             piece = data[match.start() : end]
             if match["block"] in ("try", "else") or name == PACKAGE:
                 # Deeper in, a `try` of the branch may pass over a failure.
-                least = _least(piece) if name == PACKAGE and match["block"] != "try" else None
+                needed = name == PACKAGE and match["block"] != "try"
+                least = min(map(len, _INDENTED.findall(piece)), default=0) if needed else 0
                 for inner in _INNER_IMPORT.finditer(piece):
                     yield from _imported(files, package, inner, needed=len(inner["edge"]) == least)
-            refusing = piece if judged and _may_refuse(piece, match["block"]) else None
+            refusing = piece if judged and _may_refuse(piece) else None
         elif judged:
             refusing = _refusing(data, match["called"], functions)
         if refusing and left:
@@ -173,16 +175,12 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
                 found.refusals.append((path, number, f"more than {_MOST_JUDGED} statements that may refuse"))
 
 
-def _may_refuse(piece: str, block: str) -> bool:
+def _may_refuse(piece: str) -> bool:
     if not _REFUSES.search(piece):
         return False
-    least = _least(piece)
-    return block != "class" or any(len(edge) == least for edge in _IN_CLASS.findall(piece))
-
-
-def _least(piece: str) -> int | None:
-    """Return how far the lines of a block are indented that are so least; None: none is."""
-    return min(map(len, _INDENTED.findall(piece)), default=None)
+    body = _CLASS_BODY.match(piece)
+    # No class, or one whose head is in several lines, or whose body is in the line of its head.
+    return body is None or any(len(edge) <= len(body[1]) for edge in _IN_CLASS.findall(piece))
 
 
 def _judge(found: Chain, path: str, line: int, piece: str, call: str) -> None:
