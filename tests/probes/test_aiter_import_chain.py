@@ -245,6 +245,15 @@ FAILS: dict[str, tuple[dict[str, str], str]] = {
     "in a class under a text that is indented less": ({"ops/last": "class A:\n    \'\'\'A\n  text.\'\'\'\n    assert not 1\n"}, "ops/last.py"),
     "in a class under comments": ({"ops/last": "class A:  # a:\n\n# b\n  # c\n    assert not 1\n"}, "ops/last.py"),
     "in a class with a head in lines": ({"ops/last": "class A(\n        object,\n        metaclass=type):\n    assert not 1\n"}, "ops/last.py"),
+    "a call that ends the process": ({"ops/last": "import sys\nsys.exit(3)\n"}, "ops/last.py"),
+    "a call that ends the process, in lines": ({"ops/last": "import sys\nx = sys.exit(\n    3\n)\n"}, "ops/last.py"),
+    "what is executed": ({"ops/last": "exec('raise OSError')\n"}, "ops/last.py"),
+    "a module by its name": ({"ops/last": "import importlib\nx = importlib.import_module('aiter.nope')\n"}, "ops/last.py"),
+    "in a match": ({"ops/last": "match 1:\n    case 1:\n        raise OSError\n"}, "ops/last.py"),
+    "a second statement behind a backslash": ({"ops/last": "x = \\\n1; raise OSError\n"}, "ops/last.py"),
+    "a second statement behind a bracket": ({"ops/last": "x = (1,\n2); raise OSError\n"}, "ops/last.py"),
+    "behind a form feed": ({"ops/last": "x = 1\n\x0craise OSError\n"}, "ops/last.py"),
+    "behind an end of a line of old": ({"ops/last": "x = 1\rraise OSError\r"}, "ops/last.py"),
     "in a branch in a class": ({"ops/last": "class A:\n    x = 1\n    if x:\n        raise OSError\n"}, "ops/last.py"),
     "in a module that is passed over only for what is missing": ({"ops/last": "try:\n    from .other import x\nexcept ImportError:\n    x = 0\n", OTHER: "raise OSError\n"}, "ops/other.py"),
     "a loop of modules": ({"ops/last": "from . import other\n", OTHER: "from . import more\n", "ops/more": "from . import other\nassert not other\n"}, "ops/more.py"),
@@ -269,6 +278,16 @@ def test_an_import_that_fails_is_not_called_fine(tmp_path: Path, what: str) -> N
         assert path == blamed
         if real.line and real.file == blamed and line:
             assert line == begin(tmp_path, blamed, real.line)
+
+
+@pytest.mark.parametrize("text", ["import not_there\n", "from not_there.x import y\n", "import os, not_there as n\n"])
+def test_a_package_that_no_release_needs_is_told(tmp_path: Path, text: str) -> None:
+    """Whether it is there is not known; Python's own, those of releases, and aiter's own on `sys.path` are none."""
+    usual = "import os, torch.nn as nn\nimport chip_info\nfrom torch_guard import x\nfrom . import other\n"
+    passed = "try:\n    import passed_over\nexcept ImportError:\n    pass\n"
+    own = {"jit/__init__": "", "jit/utils/__init__": "", "jit/utils/chip_info": "", "ops/other": passed}
+    lay_out(tmp_path, {**own, "ops/last": f"{usual}{text}"})
+    assert scanned(tmp_path).others == {"not_there": MODULE}
 
 
 def test_a_statement_that_may_refuse_is_told_by_its_digest(tmp_path: Path) -> None:

@@ -169,6 +169,15 @@ def test_who_imports_what_is_missing_is_told(site: Path) -> None:
     assert "ops/other/inner.py: is not there, and ops/attention.py imports it" in told
 
 
+def test_a_package_that_no_release_needs_makes_the_import_unknown(site: Path) -> None:
+    """It may not be there, or refuse: told with the file that imports it."""
+    path = site / "aiter/ops/attention.py"
+    path.write_text(f"import xformers.ops\n{path.read_text()}")
+    source, told = read(site)
+    assert source.imports is None
+    assert "ops/attention.py: imports xformers, which no release of aiter needs" in told
+
+
 @pytest.mark.parametrize("text", ["GFX_MAP = 3", "GFX_MAP = {0: 1}", "GFX_MAP = {0: 'gfx942', 1: None}", "x = 1"])
 def test_an_arch_map_that_is_none_is_not_known(site: Path, text: str) -> None:
     """Of a map from numbers to names its names are the archs."""

@@ -14,6 +14,7 @@ __all__ = [
     "KERNELS",
     "LAUNCHES",
     "LOGITS_LINES",
+    "OTHERS",
     "REFUSALS",
     "STATEMENTS",
     "KernelBody",
@@ -152,6 +153,9 @@ REFUSALS: frozenset[str] = frozenset({
     "8673deb3d627", "8efa5948aacc", "b87936b24a58", "472a66f2d2e2", "be7b0e5af76f",
 })  # fmt: skip
 """Statements at the top of the modules beyond, which may refuse and do so on no machine that is asked about."""
+
+OTHERS: frozenset[str] = frozenset({"aiter_", "csrc", "numpy", "packaging", "pandas", "torch", "triton"})
+"""Packages beside it that an import of aiter's releases needs, its own two among them: what installs it brings them."""
 
 FLYDSL_GATES: dict[str, str] = {
     "e3b0c44298fc": "",

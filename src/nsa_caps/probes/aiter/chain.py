@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from nsa_caps.capabilities.aiter_digests import REFUSALS
-from nsa_caps.probes.aiter.modules import FLYDSL, PACKAGE
+from nsa_caps.capabilities.aiter_digests import OTHERS, REFUSALS
+from nsa_caps.probes.aiter.modules import BARE, BARE_NAMES, FLYDSL, PACKAGE
 from nsa_caps.probes.aiter.normal import digest, text_digest
 from nsa_caps.probes.python_source import SourceError, parse
 
@@ -34,14 +35,16 @@ _COMMENT = re.compile(r"#[^\n]*")
 # Every pattern begins with the end of the line before, which is found fast.
 _LINE = re.compile(
     rf"\n(?=[A-Za-z_])(?:{_IMPORT}"
-    r"|(?P<block>if|try|else|elif|except|finally|with|for|while|class|raise|assert|del|exec)\b"
-    r"|(?:[A-Za-z_]\w*[ \t]*(?::[^=\n]*)?=[ \t]*)?(?P<called>[A-Za-z_]\w*)\()"
+    r"|(?P<block>if|try|else|elif|except|finally|with|for|while|class|match|raise|assert|del)\b"
+    r"|(?:[A-Za-z_]\w*[ \t]*(?::[^=\n]*)?=[ \t]*)?(?P<called>[A-Za-z_][\w.]*)\()"
 )
 _EDGE = re.compile(r"\n(?![ \t\r\n#)\]}]|else|elif|except|finally)")
 _REFUSES = re.compile(r"\b(?:raise|assert|exit|_exit|quit|abort)\b")
 # What a statement behind another of its line does that matters: nobody writes aiter so.
 _SECOND = re.compile(r";[^\n;]*\b(?:import|raise|assert|exit|_exit|quit|abort)\b")
-_FIRST = re.compile(r"[A-Za-z_][^#]*")
+_FIRST = re.compile(r"[^ \t#][^#]*")
+# What ends an import when it is called, or runs what no scan follows.
+_ENDING = frozenset({"exit", "_exit", "quit", "abort", "exec", "throw", "import_module", "__import__"})
 # How far the body of a class is indented, and what may refuse in it, whose methods do not run.
 _CLASS_BODY = re.compile(r"\nclass\b[^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*([ \t]+)")
 _IN_CLASS = re.compile(r"\n([ \t]+)(?:if|for|while|with|try|class|raise|assert|[\w.]*(?:exit|quit|abort)\()")
@@ -62,6 +65,7 @@ class Chain:
         modules: every module that is imported, with its file.
         certain: those of them that no `try` passes over.
         missing: those that are not there, each with who imports it.
+        others: packages of other projects that no aiter of history needs, likewise.
         refusals: file and line of statements that may refuse and that history has not had, with their digest; of a
             file that is not read: line 0, and why.
         gluon: the gluon package is among them.
@@ -70,6 +74,7 @@ class Chain:
     modules: dict[str, str] = field(default_factory=dict)
     certain: set[str] = field(default_factory=set)
     missing: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict)
     refusals: list[tuple[str, int, str]] = field(default_factory=list)
     gluon: bool = field(init=False)
 
@@ -90,6 +95,9 @@ def _follow(files: PackageFiles, found: Chain, root: str) -> None:
         # One that was looked at before as one that may fail is looked at again: what it imports is needed now, too.
         if name in found.missing or (name in found.modules and (not needed or name in found.certain)):
             continue
+        if name.partition(".")[0] != PACKAGE:
+            found.others.update({name: importer} if needed and not _is_usual(files, name) else {})
+            continue
         if needed:
             found.certain.add(name)
         path = files.module(name)
@@ -104,14 +112,17 @@ def _follow(files: PackageFiles, found: Chain, root: str) -> None:
         if not path:
             continue
         text = files.text(path)
-        if text is None:
-            found.refusals.append((path, 0, "cannot be read"))
-            continue
-        odd = _odd_line(text)
-        if odd is not None:
-            found.refusals.append((path, *odd))
+        odd = None if text is None else _odd_line(text)
+        if text is None or odd:
+            found.refusals.append((path, *(odd or (0, "cannot be read"))))
             continue
         todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, text)]
+
+
+def _is_usual(files: PackageFiles, root: str) -> bool:
+    """Return whether a package is Python's, one that aiter's releases need, or aiter's own that it puts on the path."""
+    usual = root in sys.stdlib_module_names or root in OTHERS or root in BARE_NAMES
+    return usual or files.module(f"{BARE}.{root}") is not None
 
 
 def _odd_line(text: str) -> tuple[int, str] | None:
@@ -119,6 +130,8 @@ def _odd_line(text: str) -> tuple[int, str] | None:
     if _is_long(text):
         # Python gives up at 200 brackets in one another.
         return 0, f"a line of more than {_LONGEST_LINE} characters"
+    if "\f" in text or ("\r" in text and "\r" in text.replace("\r\n", "")):
+        return 0, "an end of a line that is no newline"
     for match in _SECOND.finditer(text) if ";" in text else ():
         if _FIRST.fullmatch(text, text.rfind("\n", 0, match.start()) + 1, match.start()):
             return text[: match.start()].count("\n") + 1, "a second statement of a line"
@@ -163,7 +176,8 @@ def _scanned(files: PackageFiles, found: Chain, name: str, path: str, data: str)
                     yield from _imported(files, package, inner, needed=len(inner["edge"]) == least)
             refusing = piece if judged and _may_refuse(piece) else None
         elif judged:
-            refusing = _refusing(data, match["called"], functions)
+            ends = match["called"].rpartition(".")[2] in _ENDING
+            refusing = match[0] if ends else _refusing(data, match["called"], functions)
         if refusing and left:
             left -= 1
             line = data[match.start() : data.find("\n", match.end())].strip()
@@ -215,9 +229,8 @@ def _imported(files: PackageFiles, package: str, match: re.Match[str], *, needed
         names = _COMMENT.sub("", match.string[at : at + _LONGEST_LINE]).partition(")")[0]
     if dotted is None:
         for each in names.split(","):
-            whole = _DOTTED.findall(each)
-            if whole and whole[0].partition(".")[0] == PACKAGE:
-                yield whole[0], needed
+            for whole in _DOTTED.findall(each)[:1]:
+                yield (whole if whole.partition(".")[0] == PACKAGE else whole.partition(".")[0]), needed
         return
     level = len(dotted) - len(dotted.lstrip("."))
     if level:
@@ -225,7 +238,9 @@ def _imported(files: PackageFiles, package: str, match: re.Match[str], *, needed
         kept = parents[: len(parents) - level + 1]
         rest = dotted[level:]
         dotted = ".".join([*kept, rest] if rest else kept)
-    if dotted.partition(".")[0] != PACKAGE:
+    root = dotted.partition(".")[0]
+    if root != PACKAGE:
+        yield root, needed
         return
     yield dotted, needed
     if files.is_package(dotted):
@@ -246,6 +261,6 @@ def _refuses(node: ast.AST) -> bool:
             return True
         if isinstance(inner, ast.Call):
             name = inner.func.attr if isinstance(inner.func, ast.Attribute) else getattr(inner.func, "id", "")
-            if name in ("exit", "_exit", "quit", "abort"):
+            if name in _ENDING:
                 return True
     return False

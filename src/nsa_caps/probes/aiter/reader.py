@@ -169,6 +169,8 @@ def _imports(files: PackageFiles, executed: Iterable[str] = ()) -> tuple[dict[st
             lines.append((_file(dotted), files.shadowed[dotted]))
         elif not files.excerpt(dotted):
             lines.append((_file(dotted), f"is not there, and {files.module(importer) or importer} imports it"))
+    for name, importer in linked.others.items():
+        lines.append((files.module(importer) or importer, f"imports {name}, which no release of aiter needs"))
     return {
         "package_imports_gluon": linked.gluon,
         "imports_flydsl": FLYDSL in linked.certain,
