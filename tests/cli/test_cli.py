@@ -469,6 +469,28 @@ def test_help_names_every_command_and_exit_code() -> None:
     assert "0 yes, 1 no, 2 wrong usage, 3" in shown
 
 
+def test_ctrl_c_ends_the_command_without_a_traceback() -> None:
+    """By 130, as a shell says of it; whoever calls `main` as a function is interrupted."""
+    body = """
+import io, os, signal, sys
+from nsa_caps.cli.main import main
+class Interrupted(io.StringIO):
+    def read(self, size=-1):
+        os.kill(os.getpid(), signal.SIGINT)
+        return ""
+sys.stdin = Interrupted()
+"""
+    for call, code in (("sys.exit(main())", 130), ("main(sys.argv[1:])", -2)):
+        done = subprocess.run(
+            [sys.executable, "-c", body + call, "compare", "-"],
+            env=uncounted(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (code, code == -2), done.stderr
+
+
 def test_a_closed_pipe_is_no_error(snapshot: str) -> None:
     """A reader that goes away leaves the verdict's code and no traceback."""
     command = [sys.executable, "-m", "nsa_caps", "require", "aiter-preshuffle", "--from", snapshot]

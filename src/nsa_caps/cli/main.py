@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["UsageError", "main"]
 
+# What a shell says of a process that Ctrl-C ended.
+_INTERRUPTED = 130
 # The sources of the notes that one of this library's own probes failed; a third party's may.
 _OWN_PROBES = frozenset(f"probe {getattr(each, '__qualname__', '')}" for each in BUILT_IN)
 
 
 def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
-    """Run the command and return its exit code: 0 yes, 1 no, 3 the probe or this command itself failed.
+    """Run the command and return its exit code: 0 yes, 1 no, 3 the probe or this command failed, 130 Ctrl-C.
 
     Args:
         argv: the arguments after the command's name; None: this process's.
@@ -42,10 +44,16 @@ def main(argv: Sequence[str] | None = None, *, host: Host | None = None) -> int:
         SystemExit: with 2 on wrong usage; with 0 after `--help` and `--version`.
     """
     options = parse(sys.argv[1:] if argv is None else argv)
-    if not os.environ.get("NSA_CAPS_PLUGINS"):
-        return _run(options, host, sys.stdout)
-    with kept_for_data(for_good=argv is None) as stdout:
-        return _run(options, host, stdout)
+    try:
+        if not os.environ.get("NSA_CAPS_PLUGINS"):
+            return _run(options, host, sys.stdout)
+        with kept_for_data(for_good=argv is None) as stdout:
+            return _run(options, host, stdout)
+    except KeyboardInterrupt:
+        # Whoever calls this as a function has its own way to end.
+        if argv is not None:
+            raise
+        return _INTERRUPTED
 
 
 def _run(options: SimpleNamespace, host: Host | None, stdout: TextIO | None) -> int:
