@@ -17,6 +17,12 @@ CHANGES = {
     "a kernel's body": (KERNELS, "a stand-in of nsa_caps", "another body", f"KERNELS .*base, {KERNELS}:"),
     "a statement": (LOGITS, "import os\n", "import os\n\nwith open('x') as x:\n    pass\n", f"STATEMENTS .*{LOGITS}:"),
     "a refusal": ("ops/attention.py", "from ..jit.core", "raise OSError\nfrom ..jit.core", "REFUSALS .*attention.py:"),
+    "another package": (
+        "ops/attention.py",
+        "from ..jit.core",
+        "import xformers\nfrom ..jit.core",
+        'OTHERS "xformers".*attention.py:',
+    ),
     "what asks the machine": ("jit/utils/chip_info.py", "the arch of", "the arches of", 'FUNCTIONS .*"get_gfx"'),
     "a fact": ("utility/dtypes.py", '"gfx1201"', '"gfx1299"', "GENERATIONS fp8_archs: "),
 }

@@ -81,10 +81,16 @@ def rows(files: PackageFiles) -> Iterator[str]:
     for fired in outcome.fired:
         if fired.key not in LAUNCHES and fired.key != LEFT_OUT:
             yield f'LAUNCHES "{fired.key}"  # {fired.kernel}, {fired.how}: does it hand as many as the kernel takes?'
-    module = next(name for name in LOGITS if files.module(name))
-    for path, line, digest in chain(files, module).refusals:
+    yield from _imports(files)
+
+
+def _imports(files: PackageFiles) -> Iterator[str]:
+    linked = chain(files, next(name for name in LOGITS if files.module(name)))
+    for path, line, digest in linked.refusals:
         if line:
             yield f'REFUSALS "{digest}"  # {path}:{line}'
+    for name, importer in linked.others.items():
+        yield f'OTHERS "{name}"  # {files.module(importer)}: does what installs aiter bring it?'
 
 
 def _bodies(files: PackageFiles) -> Iterator[str]:

@@ -154,8 +154,8 @@ REFUSALS: frozenset[str] = frozenset({
 })  # fmt: skip
 """Statements at the top of the modules beyond, which may refuse and do so on no machine that is asked about."""
 
-OTHERS: frozenset[str] = frozenset({"aiter_", "csrc", "numpy", "packaging", "pandas", "torch", "triton"})
-"""Packages beside it that an import of aiter's releases needs, its own two among them: what installs it brings them."""
+OTHERS: frozenset[str] = frozenset({"aiter_", "csrc", "pandas"})
+"""Packages that an import of aiter's releases needs, and that not every torch and Triton come with: it brings them."""
 
 FLYDSL_GATES: dict[str, str] = {
     "e3b0c44298fc": "",

@@ -26,7 +26,7 @@ FORMATS = ("text", "json", "markdown", "nfd", "prometheus")
 COLORS = ("auto", "always", "never")
 SCHEMAS = ("report", "capabilities", "handshake")
 SHELLS = ("bash", "zsh", "tcsh")
-_EXIT_CODES = "exit codes: 0 yes, 1 no, 2 wrong usage, 3 the probe or this command itself failed"
+_EXIT_CODES = "exit codes: 0 yes, 1 no, 2 wrong usage, 3 the probe or this command itself failed, 130 Ctrl-C"
 _COMMANDS = {
     "report": "which layout, why not a better one, and the smallest fix; the default",
     "tour": "this machine's answer, and beside it those of machines that you may know",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nsa_caps.capabilities.records import Capabilities
     from nsa_caps.policy.rows import Row
 
-__all__ = ["Decision", "Fix", "UnknownRowError", "decide", "find_row"]
+__all__ = ["Decision", "Fix", "UnknownRowError", "decide", "find_row", "not_in_request"]
 
 # No machine in the test matrix needs more than four changes; a search that finds none ends.
 _MOST_CHANGES = 5

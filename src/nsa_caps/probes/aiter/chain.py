@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nsa_caps.capabilities.aiter_digests import OTHERS, REFUSALS
-from nsa_caps.probes.aiter.modules import BARE, BARE_NAMES, FLYDSL, PACKAGE
+from nsa_caps.probes.aiter.modules import BARE, BARE_NAMES, FLYDSL, PACKAGE, PRESENT
 from nsa_caps.probes.aiter.normal import digest, text_digest
 from nsa_caps.probes.python_source import SourceError, parse
 
@@ -39,15 +39,17 @@ _LINE = re.compile(
     r"|(?:[A-Za-z_]\w*[ \t]*(?::[^=\n]*)?=[ \t]*)?(?P<called>[A-Za-z_][\w.]*)\()"
 )
 _EDGE = re.compile(r"\n(?![ \t\r\n#)\]}]|else|elif|except|finally)")
-_REFUSES = re.compile(r"\b(?:raise|assert|exit|_exit|quit|abort)\b")
+# What ends an import when it is called; and besides, what runs what no scan follows.
+_ENDS = ("exit", "_exit", "quit", "abort")
+_ENDING = frozenset({*_ENDS, "exec", "throw", "import_module", "__import__"})
+_WORDS = "|".join(("raise", "assert", *_ENDS))
+_REFUSES = re.compile(rf"\b(?:{_WORDS})\b")
 # What a statement behind another of its line does that matters: nobody writes aiter so.
-_SECOND = re.compile(r";[^\n;]*\b(?:import|raise|assert|exit|_exit|quit|abort)\b")
+_SECOND = re.compile(rf";[^\n;]*\b(?:import|{_WORDS})\b")
 _FIRST = re.compile(r"[^ \t#][^#]*")
-# What ends an import when it is called, or runs what no scan follows.
-_ENDING = frozenset({"exit", "_exit", "quit", "abort", "exec", "throw", "import_module", "__import__"})
 # How far the body of a class is indented, and what may refuse in it, whose methods do not run.
 _CLASS_BODY = re.compile(r"\nclass\b[^\n]*:[ \t]*(?:#[^\n]*)?\n(?:[ \t]*(?:#[^\n]*)?\n)*([ \t]+)")
-_IN_CLASS = re.compile(r"\n([ \t]+)(?:if|for|while|with|try|class|raise|assert|[\w.]*(?:exit|quit|abort)\()")
+_IN_CLASS = re.compile(rf"\n([ \t]+)(?:if|for|while|with|try|class|raise|assert|[\w.]*(?:{'|'.join(_ENDS)})\()")
 _INNER_IMPORT = re.compile(rf"\n(?P<edge>[ \t]+){_IMPORT}")
 _INDENTED = re.compile(r"\n([ \t]+)[^\s#]")
 _NAME = re.compile(r"\w+")
@@ -95,8 +97,10 @@ def _follow(files: PackageFiles, found: Chain, root: str) -> None:
         # One that was looked at before as one that may fail is looked at again: what it imports is needed now, too.
         if name in found.missing or (name in found.modules and (not needed or name in found.certain)):
             continue
-        if name.partition(".")[0] != PACKAGE:
-            found.others.update({name: importer} if needed and not _is_usual(files, name) else {})
+        other = name.partition(".")[0]
+        if other != PACKAGE:
+            if needed and not _is_usual(files, other):
+                found.others[other] = importer
             continue
         if needed:
             found.certain.add(name)
@@ -109,19 +113,24 @@ def _follow(files: PackageFiles, found: Chain, root: str) -> None:
         parent = name.rpartition(".")[0]
         if parent:
             todo.append((parent, name, needed))
-        if not path:
-            continue
-        text = files.text(path)
-        odd = None if text is None else _odd_line(text)
-        if text is None or odd:
-            found.refusals.append((path, *(odd or (0, "cannot be read"))))
-            continue
-        todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, text)]
+        text = _text(files, found, path) if path else None
+        if text is not None:
+            todo += [(each, name, must and needed) for each, must in _scanned(files, found, name, path, text)]
+
+
+def _text(files: PackageFiles, found: Chain, path: str) -> str | None:
+    """Return the text of a file; None where no scan sees through it, which is kept as a refusal."""
+    text = files.text(path)
+    odd = (0, "cannot be read") if text is None else _odd_line(text)
+    if odd is None:
+        return text
+    found.refusals.append((path, *odd))
+    return None
 
 
 def _is_usual(files: PackageFiles, root: str) -> bool:
     """Return whether a package is Python's, one that aiter's releases need, or aiter's own that it puts on the path."""
-    usual = root in sys.stdlib_module_names or root in OTHERS or root in BARE_NAMES
+    usual = root in sys.stdlib_module_names or root in PRESENT | OTHERS | BARE_NAMES
     return usual or files.module(f"{BARE}.{root}") is not None
 
 
@@ -230,7 +239,7 @@ def _imported(files: PackageFiles, package: str, match: re.Match[str], *, needed
     if dotted is None:
         for each in names.split(","):
             for whole in _DOTTED.findall(each)[:1]:
-                yield (whole if whole.partition(".")[0] == PACKAGE else whole.partition(".")[0]), needed
+                yield whole, needed
         return
     level = len(dotted) - len(dotted.lstrip("."))
     if level:
@@ -238,12 +247,8 @@ def _imported(files: PackageFiles, package: str, match: re.Match[str], *, needed
         kept = parents[: len(parents) - level + 1]
         rest = dotted[level:]
         dotted = ".".join([*kept, rest] if rest else kept)
-    root = dotted.partition(".")[0]
-    if root != PACKAGE:
-        yield root, needed
-        return
     yield dotted, needed
-    if files.is_package(dotted):
+    if dotted.partition(".")[0] == PACKAGE and files.is_package(dotted):
         for name in _NAME.findall(names):
             inner = f"{dotted}.{name}"
             if files.module(inner) is not None or inner in files.shadowed:
